@@ -1,0 +1,1 @@
+"""The ledger of who has what room, and the commits that change it."""

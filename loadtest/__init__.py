@@ -1,0 +1,1 @@
+"""Load generator, trace replay and reports, over the public API only."""

@@ -1,0 +1,1 @@
+"""The command `godel`; sub-commands are imported only when they run."""

@@ -1,0 +1,1 @@
+"""Tables in, plan out: filters and scores nodes for the units it was assigned."""

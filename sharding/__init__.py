@@ -1,0 +1,1 @@
+"""The rolling controller: which version each row of a service should have."""

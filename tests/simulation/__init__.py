@@ -1,0 +1,1 @@
+"""The unmodified cores in one thread under a seeded, hostile world."""
