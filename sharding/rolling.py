@@ -22,7 +22,7 @@ UNKNOWN_VERSION = 0
 
 
 class RowState(msgspec.Struct, frozen=True, array_like=True):
-    """One row as observed: `is_ready` all its columns serve on `version`, `is_proved` they once did."""
+    """One row as observed. `is_ready`: all columns serve on `version`; `is_proved`: once did."""
 
     ordinal: int
     version: int
@@ -31,8 +31,8 @@ class RowState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted: `rows` rows, all but `keep` of them on `latest`, never more than `unavailable`
-    out of service; `stable` is the version to fall back to (0: there is none)."""
+    """What is wanted: `rows` rows, all but `keep` on `latest`, at most `unavailable` not serving;
+    `stable` is the version to fall back to (0: there is none)."""
 
     rows: int
     latest: int
@@ -136,8 +136,8 @@ class _Draft:
 
 
 def _scale_in(draft: _Draft) -> None:
-    """Delete what is above the wanted count: rows not ready first, then the version being left, then
-    the highest ordinal; never more of one side than it has above its own share."""
+    """Delete what is above the wanted count: rows not ready first, then the version being left,
+    then the highest ordinal; never more of one side than it has above its own share."""
     latest = draft.goal.latest
     surplus = len(draft.rows) - draft.goal.rows
     if surplus <= 0:
@@ -166,18 +166,15 @@ def _scale_out(draft: _Draft) -> None:
     for _ in range(goal.rows - len(draft.rows)):
         while ordinal in draft.rows:
             ordinal += 1
-        is_latest_safe = is_from_nothing or goal.latest == goal.stable or not goal.stable
-        if not is_latest_safe:
-            is_latest_safe = (
-                not goal.is_paused
-                and draft.versions[goal.latest] < draft.on_latest
-                and draft.unproven[goal.latest] < goal.unavailable
-            )
-        draft.create(ordinal, goal.latest if is_latest_safe else goal.stable)
+        is_within = is_from_nothing or draft.unproven[goal.latest] < goal.unavailable
+        is_wanted = draft.versions[goal.latest] < draft.on_latest and not goal.is_paused
+        is_only = goal.stable in (0, goal.latest)
+        is_latest = is_only or (is_wanted and is_within)
+        draft.create(ordinal, goal.latest if is_latest else goal.stable)
 
 
 def _convert(draft: _Draft) -> None:
-    """Convert towards the latest version, or back to the stable one if too many are on the latest."""
+    """Convert towards the latest version, or back to the stable one if too many are on it."""
     goal = draft.goal
     missing = draft.on_latest - draft.versions[goal.latest]
     is_forward = missing >= 0
@@ -192,9 +189,9 @@ def _convert(draft: _Draft) -> None:
 
 
 def _in_order(draft: _Draft, candidates: list[RowState]) -> list[RowState]:
-    """Rows not ready first; then the version that serves least, so that the large one serves longest;
-    then the highest ordinal. Taking a ready row makes its version serve even less, so versions that
-    serve alike are emptied one after the other, that of the highest ordinal first."""
+    """Rows not ready first; then the version that serves least, so that the large one serves
+    longest; then the highest ordinal. Taking a ready row makes its version serve even less, so
+    versions that serve alike are emptied one after the other, the highest ordinal's first."""
     serving = Counter(row.version for row in draft.rows.values() if row.is_ready)
     highest: dict[int, int] = {}
     for row in candidates:

@@ -1,7 +1,7 @@
 """The shared scenarios of one column and of gang rows, run against the planner tick by tick.
 
-Selected by feature, not by name: one column, no surge asked for, and a max_unavailable that leaves at
-least one row at every size the scenario has (a budget of zero needs surge, which is refused so far).
+Selected by feature, not by name: one column, no surge asked for, and a max_unavailable that leaves
+at least one row at every size the scenario has (a budget of zero needs surge, refused so far).
 """
 
 from __future__ import annotations

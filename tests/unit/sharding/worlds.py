@@ -1,4 +1,4 @@
-"""A closed loop around the planner: rows that get ready, fail, hang and heal, as the cases describe.
+"""A closed loop around the planner: rows that get ready, fail, hang and heal, as in the cases.
 
 A tick is: operations, readiness, plan, apply. A row created or converted at tick t is ready at tick
 t + delay at the earliest, and never while its version is broken or the row is stuck or down.
