@@ -1,8 +1,8 @@
 """Where numba keeps compiled kernels: one directory per state of the sources.
 
-Numba keys its cache on the file of the compiled function alone and does not notice an edit in a callee
-of another file, so the directory's name carries a hash of every source that holds a kernel. Each
-`__main__`, the command line and `tests/conftest.py` call `export_kernel_cache` first: it must run
+Numba keys its cache on the file of the compiled function alone and misses an edit in a callee
+of another file, so the directory carries a hash of every source that holds a kernel. Each
+`__main__`, the command line and `tests` call `export_kernel_cache` first: it must run
 before anything imports numba. A directory set by the user in NUMBA_CACHE_DIR stands.
 """
 

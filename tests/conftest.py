@@ -1,5 +1,6 @@
-"""What every test run needs before the first import of numba: the kernel cache of these sources."""
+"""Settings of every pytest run: properties have no deadline, because a kernel may compile first."""
 
-from runtime.kernel_cache import export_kernel_cache
+from hypothesis import settings
 
-export_kernel_cache()
+settings.register_profile("godel", deadline=None, print_blob=True)
+settings.load_profile("godel")

@@ -1,0 +1,101 @@
+"""The gate: `make check` (--short) and `make test` run these parts and print the minutes of each.
+
+Every part runs even when an earlier one failed; the exit code is non-zero if any failed. The last
+lines are pytest's own closing summaries, so that whoever reads a log finds the counts at its end.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+BIN = Path(PYTHON).parent
+XDIST_WORKERS = 2
+SHORT_SEEDS = "0:40"
+FULL_SEEDS = "0:1000"
+PYTEST_SUMMARY = re.compile(r"^=+ .*\bin \d+\.\d+s.* =+$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command of the gate, run from the repository's root."""
+
+    name: str
+    command: tuple[str, ...]
+    is_short: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a part; `summary` is pytest's closing line, empty for other tools."""
+
+    name: str
+    exit_code: int
+    seconds: float
+    summary: str
+
+
+def parts(is_short: bool) -> list[Part]:
+    """The parts of `make check`, or all of them."""
+    pytest = (PYTHON, "-m", "pytest")
+    workers = ("-n", str(XDIST_WORKERS))
+    seeds = SHORT_SEEDS if is_short else FULL_SEEDS
+    every = [
+        Part("format", (f"{BIN}/ruff", "format", "--check", ".")),
+        Part("lint", (f"{BIN}/ruff", "check", ".")),
+        Part("types", (f"{BIN}/mypy",)),
+        Part("layers", (f"{BIN}/lint-imports",)),
+        Part("tests", (*pytest, *workers, "tests", "--ignore=tests/integration")),
+        Part("simulation", (PYTHON, "-m", "tests.simulation", "--seeds", seeds)),
+        Part("mutants", (PYTHON, "-m", "tests.simulation.mutants", "--first-seeds"), False),
+        Part("integration", (*pytest, "tests/integration"), False),
+    ]
+    return [part for part in every if part.is_short or not is_short]
+
+
+def run(part: Part) -> Outcome:
+    """Run one part with its output passed through."""
+    print(f"\n--- {part.name}: {' '.join(part.command)}", flush=True)
+    start, summary = time.monotonic(), ""
+    with subprocess.Popen(
+        part.command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            if PYTEST_SUMMARY.match(line):
+                summary = line.strip()
+    return Outcome(part.name, running.returncode, time.monotonic() - start, summary)
+
+
+def report(outcomes: list[Outcome]) -> str:
+    """Minutes per part, then pytest's closing lines as the last ones."""
+    lines = ["", f"{'part':<12} {'minutes':>7}  result"]
+    for outcome in outcomes:
+        result = "ok" if outcome.exit_code == 0 else f"FAILED (exit {outcome.exit_code})"
+        lines.append(f"{outcome.name:<12} {outcome.seconds / 60:>7.2f}  {result}")
+    lines.append(f"{'all':<12} {sum(outcome.seconds for outcome in outcomes) / 60:>7.2f}")
+    failed = [outcome.name for outcome in outcomes if outcome.exit_code != 0]
+    if failed:
+        lines.append(f"FAILED: {', '.join(failed)}")
+    lines.extend(outcome.summary for outcome in outcomes if outcome.summary)
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the gate; 1 if any part failed."""
+    options = argparse.ArgumentParser(prog="tests.run_all", description=__doc__)
+    options.add_argument("--short", action="store_true", help="the parts of make check")
+    chosen = options.parse_args()
+    outcomes = [run(part) for part in parts(chosen.short)]
+    print(report(outcomes), flush=True)
+    return 1 if any(outcome.exit_code != 0 for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
