@@ -91,7 +91,9 @@ class Table:
         for name, dtype in schema(cls).items():
             raw = columns.get(name, b"")
             if len(raw) % dtype.itemsize:
-                raise BadTable(f"{cls.__name__}.{name}: {len(raw)} bytes, items of {dtype.itemsize}")
+                raise BadTable(
+                    f"{cls.__name__}.{name}: {len(raw)} bytes, items of {dtype.itemsize}"
+                )
             made[name] = np.frombuffer(raw, dtype)
             if name in cls.ragged:
                 continue

@@ -70,7 +70,9 @@ def normalise(node: NodeSpec) -> NodeSpec:
         raise BadSpec("labels", "a key is named twice")
     for key, value in node.labels:
         if not key or len(key.encode()) > LABEL_BYTES_MAX or len(value.encode()) > LABEL_BYTES_MAX:
-            raise BadSpec(f"labels[{key[:64]}]", f"key or value outside 1 to {LABEL_BYTES_MAX} bytes")
+            raise BadSpec(
+                f"labels[{key[:64]}]", f"key or value outside 1 to {LABEL_BYTES_MAX} bytes"
+            )
     for i, taint in enumerate(node.taints):
         if not taint.key:
             raise BadSpec(f"taints[{i}].key", "is empty")
