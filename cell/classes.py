@@ -1,8 +1,10 @@
-"""Classes: what kernels read of a replica's own spec, named by a 128-bit hash of its canonical form.
+"""Classes: what kernels read of a replica's own spec, named by a 128-bit hash of its canonical
+form.
 
-Two replicas with the same scheduling-relevant spec are one class, so masks and scores are computed once.
-Amounts are integers: cpu in milli-cores, memory and storage in bytes, gpu in milli-devices, others in
-their own unit. `normalise` makes the canonical form and is the only way to make a class that is hashed.
+Two replicas with the same scheduling-relevant spec are one class, so masks and scores are computed
+once. Amounts are integers: cpu in milli-cores, memory and storage in bytes, gpu in milli-devices,
+others in their own unit. `normalise` makes the canonical form and is the only way to make a class
+that is hashed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tables: frozen groups of equally long numpy columns, the shape in which everything travels.
 
-A table class lists its columns as annotations with one of the aliases below; that schema also is the
-wire and store format (one little-endian `bytes` value per column). Tables are immutable by agreement:
-whoever changes rows makes a new table.
+A table class lists its columns as annotations with one of the aliases below; that schema also is
+the wire and store format (one little-endian `bytes` value per column). Tables are immutable by
+agreement: whoever changes rows makes a new table.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Table:
 
     @classmethod
     def of(cls, **columns: Any) -> Self:
-        """A table from array-likes; a scalar fills its column. The first column must be a sequence."""
+        """A table from array-likes; a scalar fills its column. The first column must be a sequence.
+        """
         types = schema(cls)
         first = next(iter(types))
         length = len(columns[first])
@@ -84,7 +85,8 @@ class Table:
     def from_bytes(cls, columns: Mapping[str, bytes | memoryview]) -> Self:
         """A table over the given bytes. A missing column counts as empty, unknown ones are ignored.
 
-        Raises BadTable when a length is no multiple of its item size or the columns differ in length.
+        Raises BadTable when a length is no multiple of its item size or the columns differ in
+        length.
         """
         made = {}
         length = -1

@@ -1,9 +1,9 @@
 """Events that every core takes and effects that every core returns.
 
-`handle(now_us, event)` is a core's only way in; `now_us` is microseconds, monotonic, near Unix time. The
-shell performs effects in order, and everything behind a Persist waits until that record is durable. A core
-never sees a message of an ended session: links (`cell.link`) deliver ordered streams that may break at
-any moment, told by PeerUp and PeerDown.
+`handle(now_us, event)` is a core's only way in; `now_us` is microseconds, monotonic, near Unix
+time. The shell performs effects in order, and everything behind a Persist waits until that record
+is durable. A core never sees a message of an ended session: links (`cell.link`) deliver ordered
+streams that may break at any moment, told by PeerUp and PeerDown.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class PeerUp(msgspec.Struct, frozen=True):
 
 
 class PeerDown(msgspec.Struct, frozen=True):
-    """The session ended (closed, silent, or a gap): what was sent last may or may not have arrived."""
+    """The session ended (closed, silent, or a gap): what was sent last may or may not have arrived.
+    """
 
     peer: str
 

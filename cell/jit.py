@@ -1,7 +1,7 @@
 """The one way kernels are compiled: cached, without the GIL, exact arithmetic.
 
-Called by every `kernel.py` and by `cell/fit`. `runtime.kernel_cache` keys the cache directory by a hash
-of all kernel sources, because numba does not notice an edit in a callee of another file.
+Called by every `kernel.py` and by `cell/fit`. `runtime.kernel_cache` keys the cache directory by a
+hash of all kernel sources, because numba does not notice an edit in a callee of another file.
 """
 
 from collections.abc import Callable

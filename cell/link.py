@@ -1,8 +1,9 @@
-"""The link discipline: one ordered stream per peer over a transport that may lose, double or reorder.
+"""The link discipline: one ordered stream per peer over a transport that may lose, double or
+reorder.
 
-Used by the runtime's shell and by the simulator alike. A session begins with a Hello each way, frames are
-numbered, a doubled frame is dropped, a gap or silence ends the session, and frames of an ended session are
-ignored. The dialer opens sessions; numbers of sessions only grow per dialer.
+Used by the runtime's shell and by the simulator alike. A session begins with a Hello each way,
+frames are numbered, a doubled frame is dropped, a gap or silence ends the session, and frames of an
+ended session are ignored. The dialer opens sessions; numbers of sessions only grow per dialer.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """What travels: a numbered body; without a body a heartbeat that repeats the last number sent."""
+    """What travels: a numbered body; without a body a heartbeat that repeats the last number sent.
+    """
 
     session: int
     seq: int
@@ -48,8 +50,8 @@ class Frame(msgspec.Struct, frozen=True):
 class Link:
     """One end of a link. All methods are pure state changes; the owner moves the frames.
 
-    `receive` returns the bodies to deliver; the first is the peer's Hello. `is_up` turns True with it
-    and False when the session ends; the owner compares it before and after and tells its core.
+    `receive` returns the bodies to deliver; the first is the peer's Hello. `is_up` turns True with
+    it and False when the session ends; the owner compares it before and after and tells its core.
     """
 
     def __init__(self, hello: Hello) -> None:
@@ -62,7 +64,9 @@ class Link:
         self._spoke_at_us = 0
 
     def open(self, now_us: int, session: int) -> Frame:
-        """Dialer: begin session `session`, which must be above all before; returns the Hello to send."""
+        """Dialer: begin session `session`, which must be above all before; returns the Hello to
+        send.
+        """
         self._begin(now_us, session)
         return self.frame(now_us, self._hello)
 
@@ -75,8 +79,8 @@ class Link:
     def receive(self, now_us: int, frame: Frame) -> tuple[list[Any], list[Frame]]:
         """Bodies to deliver and frames to answer with; ends the session on a gap.
 
-        An acceptor takes a Hello of a higher session as the end of its present one: the owner must see
-        the session change (compare `session`) and tell its core PeerDown first.
+        An acceptor takes a Hello of a higher session as the end of its present one: the owner must
+        see the session change (compare `session`) and tell its core PeerDown first.
         """
         replies: list[Frame] = []
         if isinstance(frame.body, Hello) and frame.session > self.session:

@@ -1,7 +1,9 @@
-"""What components say to each other: link messages, public requests, answers, and published changes.
+"""What components say to each other: link messages, public requests, answers, and published
+changes.
 
-Link messages travel in `link.Frame`; requests in `effects.Request`. Indices of classes, nodes, strings and
-resources hold within one session: each stream has its own dictionaries, sent before first use.
+Link messages travel in `link.Frame`; requests in `effects.Request`. Indices of classes, nodes,
+strings and resources hold within one session: each stream has its own dictionaries, sent before
+first use.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class Assign(msgspec.Struct, frozen=True, tag=True):
 
 
 class Unplaced(msgspec.Struct, frozen=True, tag=True):
-    """Units that found no room, and why. `resources` are the names shortfalls and arguments index."""
+    """Units that found no room, and why. `resources` are the names shortfalls and arguments index.
+    """
 
     rows: NoFits
     shortfalls: Shortfalls
@@ -75,8 +78,10 @@ class Ability(msgspec.Struct, frozen=True, tag=True):
 
 
 class Plan(msgspec.Struct, frozen=True, tag=True):
-    """Placements for re-check and commit. Row i has number `first` + i in this session; the watermark of
-    State counts in these numbers. `term` is the dispatcher's, `generation` the newest one seen."""
+    """Placements for re-check and commit. Row i has number `first` + i in this session; the
+    watermark of State counts in these numbers. `term` is the dispatcher's, `generation` the newest
+    one seen.
+    """
 
     term: int
     first: int
@@ -96,10 +101,11 @@ class NodeFlag:
 
 
 class NodeSpecs(Table):
-    """Specs of nodes that are new or changed. `name`, label and taint columns index the stream's strings.
+    """Specs of nodes that are new or changed. `name`, label and taint columns index the stream's
+    strings.
 
-    Ragged: `allocatable` is [row, resource] flattened over all resources known so far in the stream; labels
-    and taints are consecutive per row, `labels` and `taints` counting them.
+    Ragged: `allocatable` is [row, resource] flattened over all resources known so far in the
+    stream; labels and taints are consecutive per row, `labels` and `taints` counting them.
     """
 
     ragged = frozenset(
@@ -133,9 +139,10 @@ class NodeUse(Table):
 class State(msgspec.Struct, frozen=True, tag=True):
     """Snapshot chunk or delta of the node tables, stamped (term, generation).
 
-    `watermark`: all plan rows of this scheduler below this number are covered by what was sent so far:
-    their room is in `used`, or they were refused. `resources` and `strings` extend the dictionaries.
-    A session begins with chunks whose last one has `is_last`; deltas are `is_last` too.
+    `watermark`: all plan rows of this scheduler below this number are covered by what was sent so
+    far: their room is in `used`, or they were refused. `resources` and `strings` extend the
+    dictionaries. A session begins with chunks whose last one has `is_last`; deltas are `is_last`
+    too.
     """
 
     term: int
@@ -154,8 +161,8 @@ class State(msgspec.Struct, frozen=True, tag=True):
 class Command(msgspec.Struct, frozen=True, tag=True):
     """Commands, and the dispatcher's marks.
 
-    Attempts below (`term`, `floor`) are void; `next` is the next ordinal it will give out; settlements
-    numbered below `ack` are durable here. Sent without rows when only the marks moved.
+    Attempts below (`term`, `floor`) are void; `next` is the next ordinal it will give out;
+    settlements numbered below `ack` are durable here. Sent without rows when only the marks moved.
     """
 
     term: int
@@ -170,9 +177,11 @@ class Command(msgspec.Struct, frozen=True, tag=True):
 
 
 class Settle(msgspec.Struct, frozen=True, tag=True):
-    """Outcomes, in the order of commit. Row i has number `first` + i in the binder's outcome log, which is
-    resent from the last ack after a reconnect. `nodes` extends the node names from index `node_base` on.
-    `wakes` is a `reasons.Wake` mask of what changed in the cluster since the last Settle."""
+    """Outcomes, in the order of commit. Row i has number `first` + i in the binder's outcome log,
+    which is resent from the last ack after a reconnect. `nodes` extends the node names from index
+    `node_base` on. `wakes` is a `reasons.Wake` mask of what changed in the cluster since the last
+    Settle.
+    """
 
     generation: int
     first: int
@@ -189,7 +198,9 @@ LinkMessage = Assign | Unplaced | Ability | Plan | State | Command | Settle
 
 
 class Submit(msgspec.Struct, frozen=True):
-    """A batch of units as columns; items are the units. `roles` has one entry per group row, or none."""
+    """A batch of units as columns; items are the units. `roles` has one entry per group row, or
+    none.
+    """
 
     units: UnitBatch
     groups: GroupBatch
@@ -206,8 +217,9 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class AmendItem(msgspec.Struct, frozen=True):
-    """A new revision of a unit. `revision` must be the present one plus one; the present one with equal
-    content is acked again."""
+    """A new revision of a unit. `revision` must be the present one plus one; the present one with
+    equal content is acked again.
+    """
 
     key: str
     revision: int
@@ -222,7 +234,9 @@ class Amend(msgspec.Struct, frozen=True):
 
 
 class ReportRows(Table):
-    """What became of replicas: `phase` STARTING, READY, FAILED or DONE; `revision` 0 means the present one."""
+    """What became of replicas: `phase` STARTING, READY, FAILED or DONE; `revision` 0 means the
+    present one.
+    """
 
     revision: U32
     group: U8
@@ -238,7 +252,8 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Acks(msgspec.Struct, frozen=True):
-    """Answer to a batch: all `count` items were accepted and are durable, except the refused ones."""
+    """Answer to a batch: all `count` items were accepted and are durable, except the refused ones.
+    """
 
     count: int
     refused: tuple[tuple[int, Refusal], ...] = ()
@@ -248,8 +263,9 @@ class Acks(msgspec.Struct, frozen=True):
 
 
 class ChangeRows(Table):
-    """One change per row; ordinal WHOLE_UNIT when it is the unit's. `node` indexes the message's nodes,
-    NO_NODE when none; `argument` indexes the resources for INSUFFICIENT_RESOURCE."""
+    """One change per row; ordinal WHOLE_UNIT when it is the unit's. `node` indexes the message's
+    nodes, NO_NODE when none; `argument` indexes the resources for INSUFFICIENT_RESOURCE.
+    """
 
     revision: U32
     group: U8

@@ -1,7 +1,7 @@
 """Nodes as registered: name, allocatable, labels, taints, cordon. The binder owns them.
 
-Registering a name again updates the node; removing it and registering it later makes a new incarnation.
-`normalise` checks and sorts; everything behind it may trust a NodeSpec.
+Registering a name again updates the node; removing it and registering it later makes a new
+incarnation. `normalise` checks and sorts; everything behind it may trust a NodeSpec.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class NodeSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 def normalise(node: NodeSpec) -> NodeSpec:
-    """The sorted form with `pods` and the hostname label filled in. Raises BadSpec with the field."""
+    """The sorted form with `pods` and the hostname label filled in. Raises BadSpec with the field.
+    """
     if not node.name or len(node.name.encode()) > NAME_BYTES_MAX:
         raise BadSpec("name", f"needs 1 to {NAME_BYTES_MAX} bytes")
     if len(node.labels) > NODE_LABELS_MAX:

@@ -1,7 +1,8 @@
-"""Why something was refused or waits: codes with arguments, shared by events, `explain` and dashboards.
+"""Why something was refused or waits: codes with arguments, shared by events, `explain` and
+dashboards.
 
-A Reason travels as (code, argument); `text` turns it into the one line a person reads. A Status says how
-a request to a public API went; its numbers are those of gRPC.
+A Reason travels as (code, argument); `text` turns it into the one line a person reads. A Status
+says how a request to a public API went; its numbers are those of gRPC.
 """
 
 from enum import IntEnum, IntFlag
@@ -64,7 +65,8 @@ WAKERS: dict[Reason, Wake] = {
     Reason.PINNED_NODE: Wake.NODE_ADDED | Wake.NODE_CHANGED,
     Reason.UNKNOWN_PROFILE: Wake.NONE,
 }
-"""What can cure a refusal. An unknown profile is cured by a new scheduler only (PeerUp wakes all)."""
+"""What can cure a refusal. An unknown profile is cured by a new scheduler only (PeerUp wakes all).
+"""
 
 _TEXT: dict[Reason, str] = {
     Reason.NONE: "",

@@ -1,7 +1,8 @@
 """Records: how messages with tables become bytes for a log and back. One codec for all cores.
 
-A record type is a tagged msgspec Struct; a core names its record types as one union. Pure: stores append
-and read the bytes, the simulator keeps them to prove that nothing shares memory with a crashed core.
+A record type is a tagged msgspec Struct; a core names its record types as one union. Pure: stores
+append and read the bytes, the simulator keeps them to prove that nothing shares memory with a
+crashed core.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Index from 128-bit uids to row numbers: open addressing in numba, whole batches per call.
 
-0.12 µs per uid, where a dict of bytes takes 0.7. Rows are 32 bit; a uid is in the index at most once.
-Deleted slots are tombstones, swept when the table is rebuilt.
+0.12 µs per uid, where a dict of bytes takes 0.7. Rows are 32 bit; a uid is in the index at most
+once. Deleted slots are tombstones, swept when the table is rebuilt.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Units: what is scheduled together. Identity, groups, phases, and the batches in which they arrive.
+"""Units: what is scheduled together. Identity, groups, phases, and the batches in which they
+arrive.
 
-A unit is named by the client's key; `uid_of` makes its 128-bit uid, kept as two uint64 columns. An attempt
-is (dispatcher term, ordinal); a claim is named by (uid, group, ordinal of the replica in its group).
+A unit is named by the client's key; `uid_of` makes its 128-bit uid, kept as two uint64 columns. An
+attempt is (dispatcher term, ordinal); a claim is named by (uid, group, ordinal of the replica in
+its group).
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class UnitBatch(Table):
 
 
 class GroupBatch(Table):
-    """Replica groups, consecutive per unit. `klass` indexes the request's classes, `pin` its names."""
+    """Replica groups, consecutive per unit. `klass` indexes the request's classes, `pin` its names.
+    """
 
     klass: U32
     count: U32
@@ -107,8 +110,9 @@ def uid_of(key: str) -> tuple[int, int]:
 class Assignments(Table):
     """Dispatcher → scheduler: what to place. Rows of one unit are consecutive and in one message.
 
-    Place at least `min` and at most `count` replicas of the group, ordinals from `first` on; a unit with
-    fewer than all its minima gets nothing. `klass` indexes the stream's classes, `pin` the message's names.
+    Place at least `min` and at most `count` replicas of the group, ordinals from `first` on; a unit
+    with fewer than all its minima gets nothing. `klass` indexes the stream's classes, `pin` the
+    message's names.
     """
 
     handle: U32
@@ -147,7 +151,9 @@ class Shortfalls(Table):
 
 
 class PlanOp(IntEnum):
-    """What a plan row asks for. Only BIND is acted on; others are settled as rejected, MALFORMED_PLAN."""
+    """What a plan row asks for. Only BIND is acted on; others are settled as rejected,
+    MALFORMED_PLAN.
+    """
 
     BIND = 0
     RESIZE = 1
@@ -177,8 +183,9 @@ class PlanRows(Table):
 
 
 class Verdict(IntEnum):
-    """What became of an attempt or a command. RELEASED answers a release, an amend that found no claim, or
-    a free: `ordinal` says of what."""
+    """What became of an attempt or a command. RELEASED answers a release, an amend that found no
+    claim, or a free: `ordinal` says of what.
+    """
 
     ACCEPTED = 0
     BOUND = 1
@@ -192,8 +199,10 @@ class Verdict(IntEnum):
 
 
 class Settlements(Table):
-    """Binder → dispatcher: one row per replica for ACCEPTED, BOUND, ALREADY, FAILED and AMENDED, one row with
-    ordinal WHOLE_UNIT else. `attempt` is the winning one; `node` indexes the stream's node names."""
+    """Binder → dispatcher: one row per replica for ACCEPTED, BOUND, ALREADY, FAILED and AMENDED,
+    one row with ordinal WHOLE_UNIT else. `attempt` is the winning one; `node` indexes the stream's
+    node names.
+    """
 
     handle: U32
     uid_hi: U64
@@ -211,10 +220,10 @@ class Settlements(Table):
 class CommandOp(IntEnum):
     """What the dispatcher asks of the binder; repeated until settled, so each is idempotent.
 
-    CANCEL frees every claim of the uid and refuses its plans. RELEASE frees claims of revisions below
-    `revision` and refuses such plans. AMEND swaps the group's claims in place for `klass` at `revision`
-    (one row per group, all or nothing; settled REJECTED when the difference does not fit, RELEASED when
-    there was no claim). FREE frees one replica's claim with `reason`.
+    CANCEL frees every claim of the uid and refuses its plans. RELEASE frees claims of revisions
+    below `revision` and refuses such plans. AMEND swaps the group's claims in place for `klass` at
+    `revision` (one row per group, all or nothing; settled REJECTED when the difference does not
+    fit, RELEASED when there was no claim). FREE frees one replica's claim with `reason`.
     """
 
     CANCEL = 0
