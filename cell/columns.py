@@ -8,7 +8,6 @@ agreement: whoever changes rows makes a new table.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_args, get_type_hints
 
 import numpy as np
@@ -35,6 +34,16 @@ class Table:
 
     ragged: ClassVar[frozenset[str]] = frozenset()
     """Columns whose length is not the row count (flattened matrices and CSR contents)."""
+
+    types: ClassVar[dict[str, np.dtype[Any]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        hints = get_type_hints(cls, include_extras=True)
+        cls.types = {
+            name: get_args(hint)[1]
+            for name, hint in hints.items()
+            if get_args(hint) and isinstance(get_args(hint)[-1], np.dtype)
+        }
 
     def __init__(self, **columns: NDArray[Any]) -> None:
         self.__dict__.update(columns)
@@ -110,12 +119,6 @@ class Table:
         return [{n: int(getattr(self, n)[i]) for n in names} for i in range(len(self))]
 
 
-@cache
 def schema(table: type[Table]) -> dict[str, np.dtype[Any]]:
     """The columns of a table class in order, with their types."""
-    hints = get_type_hints(table, include_extras=True)
-    return {
-        name: get_args(hint)[1]
-        for name, hint in hints.items()
-        if get_args(hint) and isinstance(get_args(hint)[-1], np.dtype)
-    }
+    return table.types
