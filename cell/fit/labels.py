@@ -171,9 +171,9 @@ def _holds(need: NeedLabel, column: Ids, strings: Strings) -> Bits:
         case Operator.NOT_IN:
             return ~_is_one_of(column, need.values)
         case Operator.EXISTS:
-            return column != ABSENT
+            return ~_is_one_of(column, (ABSENT,))
         case Operator.DOES_NOT_EXIST:
-            return column == ABSENT
+            return _is_one_of(column, (ABSENT,))
         case _:
             return _ordered(need, column, strings)
 

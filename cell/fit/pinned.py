@@ -11,4 +11,5 @@ NOWHERE = -1
 
 def pinned(pin: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each of `rows` is the pinned node; `pin` is its index or NOWHERE."""
-    return rows == pin
+    held: NDArray[np.bool_] = rows == pin
+    return held

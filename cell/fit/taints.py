@@ -45,7 +45,7 @@ class NodeTaints:
         self.column = np.concatenate([self.column, grown])
 
     def put(self, node: int, taints: tuple[Taint, ...]) -> None:
-        """Replace a node's taints; sets that no node has are swept when they outnumber the nodes."""
+        """Replace a node's taints; unused sets are swept when sets outnumber the nodes."""
         known = self._ids.get(taints)
         if known is None:
             if len(self.sets) > len(self.column) + 64:
