@@ -1,4 +1,4 @@
-"""The load of the benchmarks: the public API by generated stubs only, for null and real pipelines alike."""
+"""The load of the benchmarks: the public API by generated stubs, for null and real alike."""
 
 import asyncio
 import time

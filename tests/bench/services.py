@@ -1,0 +1,75 @@
+"""Starts the measured processes and reads their CPU."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc.aio
+import psutil
+
+from godel.v1 import cluster_pb2, cluster_pb2_grpc
+
+GIB = 1 << 30
+NODE = {"cpu": 2_000_000, "memory": 8_000 * GIB, "pods": 10_000}
+"""Large enough that no round fills the cluster: what is measured is scheduling, not waiting."""
+REGISTER_BATCH = 1_000
+
+
+@contextmanager
+def processes(commands: dict[str, list[str]], log: Path) -> Iterator[dict[str, psutil.Process]]:
+    """Run `python -m ...` per role; killed at the end."""
+    started = {}
+    with log.open("ab") as sink:
+        for role, command in commands.items():
+            started[role] = subprocess.Popen(
+                [sys.executable, "-m", *command], stdout=sink, stderr=sink
+            )
+    try:
+        yield {role: psutil.Process(process.pid) for role, process in started.items()}
+    finally:
+        for process in started.values():
+            process.kill()
+        for process in started.values():
+            process.wait()
+
+
+def null_commands(directory: Path) -> dict[str, list[str]]:
+    """The null pipeline's three services."""
+    roles = ("dispatcher", "scheduler", "binder")
+    return {role: ["tests.bench.null", role, str(directory)] for role in roles}
+
+
+def cpu_seconds(of: dict[str, psutil.Process]) -> dict[str, float]:
+    """User and system time per role, the client (this process) included."""
+    times = {role: process.cpu_times() for role, process in of.items()}
+    times["client"] = psutil.Process().cpu_times()
+    return {role: t.user + t.system for role, t in times.items()}
+
+
+async def register(socket: Path, count: int) -> None:
+    """Register `count` like nodes."""
+    async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+        stub = cluster_pb2_grpc.ClusterStub(channel)
+        for start in range(0, count, REGISTER_BATCH):
+            nodes = [
+                cluster_pb2.Node(name=f"node-{i:05}", allocatable=NODE)
+                for i in range(start, min(count, start + REGISTER_BATCH))
+            ]
+            reply = await stub.Register(
+                cluster_pb2.RegisterRequest(nodes=nodes), wait_for_ready=True
+            )
+            if reply.refused:
+                raise RuntimeError(f"node refused: {reply.refused[0]}")
+
+
+async def until(socket: Path) -> None:
+    """Wait for a service to bind its socket."""
+    for _ in range(600):
+        if os.path.exists(socket):  # noqa: ASYNC240 - a stat of a local file
+            return
+        await asyncio.sleep(0.1)
+    raise TimeoutError(f"{socket} does not appear")
