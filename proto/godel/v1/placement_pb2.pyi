@@ -112,7 +112,7 @@ class PackedUnits(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
-    CLASS_FIELD_NUMBER: _builtins.int
+    CLASS_NUMBER_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     MIN_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
@@ -122,6 +122,8 @@ class PackedUnits(_message.Message):
     """int32 per unit: priority; default 0."""
     groups: _builtins.bytes
     """uint8 per unit: number of its groups; default 1."""
+    class_number: _builtins.bytes
+    """uint32 per group: number of the class."""
     count: _builtins.bytes
     """uint32 per group: replicas; default 1."""
     min: _builtins.bytes
@@ -146,6 +148,7 @@ class PackedUnits(_message.Message):
         keys: _abc.Iterable[_builtins.str] | None = ...,
         priority: _builtins.bytes = ...,
         groups: _builtins.bytes = ...,
+        class_number: _builtins.bytes = ...,
         count: _builtins.bytes = ...,
         min: _builtins.bytes = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
@@ -154,7 +157,7 @@ class PackedUnits(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "count", b"count", "groups", b"groups", "keys", b"keys", "min", b"min", "pin", b"pin", "pins", b"pins", "priority", b"priority", "roles", b"roles"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_number", b"class_number", "count", b"count", "groups", b"groups", "keys", b"keys", "min", b"min", "pin", b"pin", "pins", b"pins", "priority", b"priority", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

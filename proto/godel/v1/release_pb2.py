@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from godel.v1 import types_pb2 as godel_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16godel/v1/release.proto\x12\x08godel.v1\x1a\x14godel/v1/types.proto\"I\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05\x63lass\x18\x02 \x01(\x0b\x32\x13.godel.v1.ClassSpec\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xca\x01\n\nRollingset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12!\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x10.godel.v1.Column\x12\x17\n\x0fmax_unavailable\x18\x04 \x01(\t\x12\x11\n\tmax_surge\x18\x05 \x01(\t\x12\x0c\n\x04keep\x18\x06 \x01(\t\x12\x1e\n\x05place\x18\x07 \x01(\x0e\x32\x0f.godel.v1.Place\x12\x11\n\tis_paused\x18\x08 \x01(\x08\x12\x10\n\x08priority\x18\t \x01(\x11\"3\n\rCreateRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.godel.v1.Rollingset\"G\n\rUpdateRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.godel.v1.Rollingset\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"$\n\x14GetRollingsetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16ListRollingsetsRequest\"E\n\x14ListRollingsetsReply\x12-\n\x0brollingsets\x18\x01 \x03(\x0b\x32\x18.godel.v1.RollingsetView\"\x1d\n\rDeleteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16WatchRollingsetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x0bVersionView\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\r\"\x93\x01\n\x07RowView\x12\x0f\n\x07ordinal\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x10\n\x08is_ready\x18\x05 \x01(\x08\x12\x16\n\x0eready_replicas\x18\x06 \x01(\r\x12\x10\n\x08replicas\x18\x07 \x01(\r\x12\x0b\n\x03why\x18\x08 \x01(\t\"\xe1\x01\n\x0eRollingsetView\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.godel.v1.Rollingset\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06latest\x18\x03 \x01(\r\x12\x0e\n\x06stable\x18\x04 \x01(\r\x12\x0c\n\x04word\x18\x05 \x01(\t\x12\x12\n\nready_rows\x18\x06 \x01(\r\x12\'\n\x08versions\x18\x07 \x03(\x0b\x32\x15.godel.v1.VersionView\x12\x0b\n\x03why\x18\x08 \x01(\t\x12\x1f\n\x04rows\x18\t \x03(\x0b\x32\x11.godel.v1.RowView2\xb1\x03\n\x07Release\x12;\n\x06\x43reate\x12\x17.godel.v1.CreateRequest\x1a\x18.godel.v1.RollingsetView\x12;\n\x06Update\x12\x17.godel.v1.UpdateRequest\x1a\x18.godel.v1.RollingsetView\x12I\n\rGetRollingset\x12\x1e.godel.v1.GetRollingsetRequest\x1a\x18.godel.v1.RollingsetView\x12S\n\x0fListRollingsets\x12 .godel.v1.ListRollingsetsRequest\x1a\x1e.godel.v1.ListRollingsetsReply\x12;\n\x06\x44\x65lete\x12\x17.godel.v1.DeleteRequest\x1a\x18.godel.v1.RollingsetView\x12O\n\x0fWatchRollingset\x12 .godel.v1.WatchRollingsetRequest\x1a\x18.godel.v1.RollingsetView0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16godel/v1/release.proto\x12\x08godel.v1\x1a\x14godel/v1/types.proto\"H\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.godel.v1.ClassSpec\x12\r\n\x05\x63ount\x18\x03 \x01(\r\"\xca\x01\n\nRollingset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12!\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x10.godel.v1.Column\x12\x17\n\x0fmax_unavailable\x18\x04 \x01(\t\x12\x11\n\tmax_surge\x18\x05 \x01(\t\x12\x0c\n\x04keep\x18\x06 \x01(\t\x12\x1e\n\x05place\x18\x07 \x01(\x0e\x32\x0f.godel.v1.Place\x12\x11\n\tis_paused\x18\x08 \x01(\x08\x12\x10\n\x08priority\x18\t \x01(\x11\"3\n\rCreateRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.godel.v1.Rollingset\"G\n\rUpdateRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.godel.v1.Rollingset\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"$\n\x14GetRollingsetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x18\n\x16ListRollingsetsRequest\"E\n\x14ListRollingsetsReply\x12-\n\x0brollingsets\x18\x01 \x03(\x0b\x32\x18.godel.v1.RollingsetView\"\x1d\n\rDeleteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"&\n\x16WatchRollingsetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x0bVersionView\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\r\n\x05ready\x18\x03 \x01(\r\"\x93\x01\n\x07RowView\x12\x0f\n\x07ordinal\x18\x01 \x01(\r\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\r\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x10\n\x08is_ready\x18\x05 \x01(\x08\x12\x16\n\x0eready_replicas\x18\x06 \x01(\r\x12\x10\n\x08replicas\x18\x07 \x01(\r\x12\x0b\n\x03why\x18\x08 \x01(\t\"\xe1\x01\n\x0eRollingsetView\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.godel.v1.Rollingset\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x0e\n\x06latest\x18\x03 \x01(\r\x12\x0e\n\x06stable\x18\x04 \x01(\r\x12\x0c\n\x04word\x18\x05 \x01(\t\x12\x12\n\nready_rows\x18\x06 \x01(\r\x12\'\n\x08versions\x18\x07 \x03(\x0b\x32\x15.godel.v1.VersionView\x12\x0b\n\x03why\x18\x08 \x01(\t\x12\x1f\n\x04rows\x18\t \x03(\x0b\x32\x11.godel.v1.RowView2\xb1\x03\n\x07Release\x12;\n\x06\x43reate\x12\x17.godel.v1.CreateRequest\x1a\x18.godel.v1.RollingsetView\x12;\n\x06Update\x12\x17.godel.v1.UpdateRequest\x1a\x18.godel.v1.RollingsetView\x12I\n\rGetRollingset\x12\x1e.godel.v1.GetRollingsetRequest\x1a\x18.godel.v1.RollingsetView\x12S\n\x0fListRollingsets\x12 .godel.v1.ListRollingsetsRequest\x1a\x1e.godel.v1.ListRollingsetsReply\x12;\n\x06\x44\x65lete\x12\x17.godel.v1.DeleteRequest\x1a\x18.godel.v1.RollingsetView\x12O\n\x0fWatchRollingset\x12 .godel.v1.WatchRollingsetRequest\x1a\x18.godel.v1.RollingsetView0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,29 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'godel.v1.release_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COLUMN']._serialized_start=58
-  _globals['_COLUMN']._serialized_end=131
-  _globals['_ROLLINGSET']._serialized_start=134
-  _globals['_ROLLINGSET']._serialized_end=336
-  _globals['_CREATEREQUEST']._serialized_start=338
-  _globals['_CREATEREQUEST']._serialized_end=389
-  _globals['_UPDATEREQUEST']._serialized_start=391
-  _globals['_UPDATEREQUEST']._serialized_end=462
-  _globals['_GETROLLINGSETREQUEST']._serialized_start=464
-  _globals['_GETROLLINGSETREQUEST']._serialized_end=500
-  _globals['_LISTROLLINGSETSREQUEST']._serialized_start=502
-  _globals['_LISTROLLINGSETSREQUEST']._serialized_end=526
-  _globals['_LISTROLLINGSETSREPLY']._serialized_start=528
-  _globals['_LISTROLLINGSETSREPLY']._serialized_end=597
-  _globals['_DELETEREQUEST']._serialized_start=599
-  _globals['_DELETEREQUEST']._serialized_end=628
-  _globals['_WATCHROLLINGSETREQUEST']._serialized_start=630
-  _globals['_WATCHROLLINGSETREQUEST']._serialized_end=668
-  _globals['_VERSIONVIEW']._serialized_start=670
-  _globals['_VERSIONVIEW']._serialized_end=729
-  _globals['_ROWVIEW']._serialized_start=732
-  _globals['_ROWVIEW']._serialized_end=879
-  _globals['_ROLLINGSETVIEW']._serialized_start=882
-  _globals['_ROLLINGSETVIEW']._serialized_end=1107
-  _globals['_RELEASE']._serialized_start=1110
-  _globals['_RELEASE']._serialized_end=1543
+  _globals['_COLUMN']._serialized_end=130
+  _globals['_ROLLINGSET']._serialized_start=133
+  _globals['_ROLLINGSET']._serialized_end=335
+  _globals['_CREATEREQUEST']._serialized_start=337
+  _globals['_CREATEREQUEST']._serialized_end=388
+  _globals['_UPDATEREQUEST']._serialized_start=390
+  _globals['_UPDATEREQUEST']._serialized_end=461
+  _globals['_GETROLLINGSETREQUEST']._serialized_start=463
+  _globals['_GETROLLINGSETREQUEST']._serialized_end=499
+  _globals['_LISTROLLINGSETSREQUEST']._serialized_start=501
+  _globals['_LISTROLLINGSETSREQUEST']._serialized_end=525
+  _globals['_LISTROLLINGSETSREPLY']._serialized_start=527
+  _globals['_LISTROLLINGSETSREPLY']._serialized_end=596
+  _globals['_DELETEREQUEST']._serialized_start=598
+  _globals['_DELETEREQUEST']._serialized_end=627
+  _globals['_WATCHROLLINGSETREQUEST']._serialized_start=629
+  _globals['_WATCHROLLINGSETREQUEST']._serialized_end=667
+  _globals['_VERSIONVIEW']._serialized_start=669
+  _globals['_VERSIONVIEW']._serialized_end=728
+  _globals['_ROWVIEW']._serialized_start=731
+  _globals['_ROWVIEW']._serialized_end=878
+  _globals['_ROLLINGSETVIEW']._serialized_start=881
+  _globals['_ROLLINGSETVIEW']._serialized_end=1106
+  _globals['_RELEASE']._serialized_start=1109
+  _globals['_RELEASE']._serialized_end=1542
 # @@protoc_insertion_point(module_scope)

@@ -506,9 +506,9 @@ class TopologyLevel(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     IS_REQUIRED_FIELD_NUMBER: _builtins.int
     level: _builtins.str
-    """Name of the level, such as "rack". UNIMPLEMENTED for now."""
+    """Name of the level, such as "rack"."""
     is_required: _builtins.bool
-    """Whether the level is a condition rather than a wish. UNIMPLEMENTED for now."""
+    """Whether the level is a condition rather than a wish."""
     def __init__(
         self,
         *,
@@ -524,20 +524,51 @@ class TopologyLevel(_message.Message):
 Global___TopologyLevel: _TypeAlias = TopologyLevel  # noqa: Y015
 
 @_typing.final
+class GroupPolicy(_message.Message):
+    """Rarely used properties of a group. All are refused as UNIMPLEMENTED for now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPOLOGY_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def topology(self) -> Global___TopologyLevel:
+        """Topology wish of the group."""
+
+    @_builtins.property
+    def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
+        """Groups below this one in the tree; without any there is one level of groups."""
+
+    def __init__(
+        self,
+        *,
+        topology: Global___TopologyLevel | None = ...,
+        children: _abc.Iterable[Global___Group] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["topology", b"topology"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "topology", b"topology"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupPolicy: _TypeAlias = GroupPolicy  # noqa: Y015
+
+@_typing.final
 class Group(_message.Message):
     """A group of like replicas of one unit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROLE_FIELD_NUMBER: _builtins.int
-    CLASS_FIELD_NUMBER: _builtins.int
+    CLASS_NUMBER_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     MIN_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
-    TOPOLOGY_FIELD_NUMBER: _builtins.int
-    CHILDREN_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """Name of the group within its unit; may be empty."""
+    class_number: _builtins.int
+    """Number of the class, from a ClassEntry sent before or with this message."""
     count: _builtins.int
     """Replicas; 0 counts as 1."""
     min: _builtins.int
@@ -545,26 +576,22 @@ class Group(_message.Message):
     pin: _builtins.str
     """Name of the only node allowed; empty: any."""
     @_builtins.property
-    def topology(self) -> Global___TopologyLevel:
-        """Topology wish of the group. UNIMPLEMENTED for now."""
-
-    @_builtins.property
-    def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]:
-        """Groups below this one in the tree. UNIMPLEMENTED for now: one level of groups."""
+    def policy(self) -> Global___GroupPolicy:
+        """Rarely used properties."""
 
     def __init__(
         self,
         *,
         role: _builtins.str = ...,
+        class_number: _builtins.int = ...,
         count: _builtins.int = ...,
         min: _builtins.int | None = ...,
         pin: _builtins.str = ...,
-        topology: Global___TopologyLevel | None = ...,
-        children: _abc.Iterable[Global___Group] | None = ...,
+        policy: Global___GroupPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min", b"_min", "min", b"min", "topology", b"topology"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min", b"_min", "min", b"min", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min", b"_min", "children", b"children", "class", b"class", "count", b"count", "min", b"min", "pin", b"pin", "role", b"role", "topology", b"topology"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min", b"_min", "class_number", b"class_number", "count", b"count", "min", b"min", "pin", b"pin", "policy", b"policy", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
     _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015

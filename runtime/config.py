@@ -1,0 +1,92 @@
+"""Configuration: one YAML file per service, strict, with a small overlay from the environment.
+
+A service's `__main__` names its settings as one frozen Struct; `load` reads FILE, then
+GODEL_<FIELD> for top-level text fields, then the command line. A field that is unknown, at any
+depth, is refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+
+ENVIRONMENT_PREFIX = "GODEL_"
+T = TypeVar("T", bound="ServiceConfig")
+
+
+class BadConfig(ValueError):
+    """A configuration that cannot be used; the text names the field."""
+
+
+class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service is told. Addresses are `unix:PATH` or `HOST:PORT` on loopback; empty ones
+    stand for the sockets in the state directory."""
+
+    name: str
+    state: str = "godel-state"
+    """Directory of the sockets and the store; made with mode 0700."""
+    client: str = ""
+    """Address for clients."""
+    link: str = ""
+    """Address for links."""
+
+
+def client_address(state: str | Path, service: str) -> str:
+    """Where `service` (dispatcher, binder, sharding) listens for clients by default."""
+    return f"unix:{Path(state).absolute() / service}.sock"
+
+
+def link_address(state: str | Path, service: str) -> str:
+    """Where `service` (dispatcher, binder) listens for links by default."""
+    return f"unix:{Path(state).absolute() / service}-link.sock"
+
+
+def load(
+    kind: type[T],
+    path: str | None,
+    overrides: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+) -> T:
+    """The settings: file, environment, `overrides` that are not None. Raises BadConfig."""
+    fields: dict[str, Any] = {}
+    if path is not None:
+        fields = _read(path)
+    for name, hint in get_type_hints(kind).items():
+        value = environ.get(ENVIRONMENT_PREFIX + name.upper())
+        if hint is str and value:
+            fields[name] = value
+    fields.update({name: value for name, value in overrides.items() if value is not None})
+    refuse_unknown(kind, fields, "")
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise BadConfig(str(error)) from None
+
+
+def refuse_unknown(kind: type, fields: Any, prefix: str) -> None:
+    """Refuse keys that no field has, at any depth. Raises BadConfig."""
+    if not isinstance(fields, dict):
+        return
+    hints = get_type_hints(kind)
+    for name, value in fields.items():
+        if name not in hints:
+            raise BadConfig(f"unknown field {prefix}{name}; known are {', '.join(sorted(hints))}")
+        hint = hints[name]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+            refuse_unknown(hint, value, f"{prefix}{name}.")
+
+
+def _read(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadConfig(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise BadConfig(f"{path}: needs fields, found {type(content).__name__}")
+    return content

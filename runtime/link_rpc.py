@@ -1,0 +1,228 @@
+"""Links over gRPC: `cell.link.Link` on one bidirectional stream per session, both ends.
+
+Services build one `Dialer` per peer they call and one `LinkServicer`; both put PeerUp, Received and
+PeerDown into the shell. What must hold: a stream carries one session; frames go out in the order of
+`send`; a broken or silent stream is told as one PeerDown and dialled again with backoff.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import msgspec
+
+from cell.columns import BadTable
+from cell.effects import PeerDown, PeerUp, Received
+from cell.link import HEARTBEAT_US, Frame, Hello, Link
+from godel.v1 import link_pb2, link_pb2_grpc
+from runtime.codec import decode_frame, encode_frame
+from runtime.loop import Shell
+
+BACKOFF_SECONDS_MIN = 0.05
+BACKOFF_SECONDS_MAX = 1.0
+TICK_SECONDS = HEARTBEAT_US / 2e6
+OUTBOX_FRAMES_MAX = 100_000
+"""Frames queued for a peer that reads too slowly; above it the session ends."""
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 256 << 20),
+    ("grpc.max_send_message_length", 256 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+END = grpc.aio.EOF  # type: ignore[attr-defined]
+Write = Callable[[link_pb2.Frame], Awaitable[Any]]
+Read = Callable[[], Awaitable[Any]]
+
+
+class Session:
+    """One session: moves the frames of a Link, tells the shell, and is its Port for the peer."""
+
+    def __init__(self, shell: Shell, link: Link, roles: frozenset[str]) -> None:
+        self._shell = shell
+        self._link = link
+        self._roles = roles
+        self._outbox: deque[Frame] = deque()
+        self._is_filled = asyncio.Event()
+        self.peer = ""
+        self.session = 0
+        self.why_ended = ""
+        self.on_hello: Callable[[Session], None] = lambda session: None
+
+    def send(self, body: Any) -> None:
+        """Queue a message; dropped when the session has ended."""
+        if not self.why_ended:
+            self.put(self._link.frame(self._shell.clock.now_us(), body))
+
+    def put(self, frame: Frame) -> None:
+        """Queue a frame."""
+        if len(self._outbox) >= OUTBOX_FRAMES_MAX:
+            self.end(f"the peer left {OUTBOX_FRAMES_MAX} frames unread")
+            return
+        self._outbox.append(frame)
+        self._is_filled.set()
+
+    async def run(self, read: Read, write: Write) -> None:
+        """Move frames until the session ends, and tell the shell when it has."""
+        tasks = [
+            asyncio.ensure_future(self._read_all(read)),
+            asyncio.ensure_future(self._write_all(write)),
+            asyncio.ensure_future(self._tick()),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.end("closed")
+            for task in tasks:
+                task.cancel()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception) and not isinstance(ended, grpc.RpcError):
+                    self._shell.log.error("a link failed", peer=self.peer, why=repr(ended))
+
+    def end(self, why: str) -> None:
+        """End the session; the shell learns it once."""
+        if self.why_ended:
+            return
+        self.why_ended = why
+        self._link.end()
+        self._is_filled.set()
+        if self.peer:
+            self._shell.log.say("link down", peer=self.peer, session=self.session, why=why)
+            self._shell.put(PeerDown(self.peer))
+
+    async def _read_all(self, read: Read) -> None:
+        while not self.why_ended:
+            wire = await read()
+            if wire is END:
+                self.end("closed by the peer")
+                return
+            self._receive(wire)
+
+    def _receive(self, wire: link_pb2.Frame) -> None:
+        try:
+            frame = decode_frame(wire)
+        except (BadTable, ValueError) as error:
+            self.end(f"malformed: {error}")
+            return
+        bodies, replies = self._link.receive(self._shell.clock.now_us(), frame)
+        for reply in replies:
+            self.put(reply)
+        for body in bodies:
+            if isinstance(body, Hello):
+                self._greet(body)
+            elif self.peer:
+                self._shell.put(Received(self.peer, body))
+        if self._link.is_ended:
+            self.end("gap or incompatible protocol")
+
+    def _greet(self, hello: Hello) -> None:
+        if hello.role not in self._roles:
+            self.end(f"a {hello.role} has no business here")
+            return
+        self.peer = hello.name
+        self.session = self._link.session
+        self.on_hello(self)
+        if not self.why_ended:
+            self._shell.log.say("link up", peer=self.peer, role=hello.role, session=self.session)
+            self._shell.put(PeerUp(self.peer, hello), self)
+
+    async def _write_all(self, write: Write) -> None:
+        outbox = self._outbox
+        while not self.why_ended:
+            if not outbox:
+                self._is_filled.clear()
+                await self._is_filled.wait()
+            while outbox and not self.why_ended:
+                await write(encode_frame(outbox.popleft()))
+
+    async def _tick(self) -> None:
+        """Heartbeats. After our own stall the peer's frames may lie unread: no verdict then."""
+        last_us = self._shell.clock.now_us()
+        while not self.why_ended:
+            await asyncio.sleep(TICK_SECONDS)
+            now_us = self._shell.clock.now_us()
+            is_stalled = now_us - last_us > 2 * HEARTBEAT_US
+            last_us = now_us
+            if is_stalled:
+                continue
+            beat = self._link.tick(now_us)
+            if beat is not None:
+                self.put(beat)
+            if self._link.is_ended:
+                self.end("silent")
+
+
+class Dialer:
+    """Keeps a link to one peer open. `hello` is made anew for each session."""
+
+    def __init__(self, shell: Shell, target: str, hello: Callable[[], Hello], role: str) -> None:
+        self._shell = shell
+        self._target = target
+        self._hello = hello
+        self._role = role
+        self._session = 0
+
+    async def run(self) -> None:
+        """Dial for ever."""
+        wait = BACKOFF_SECONDS_MIN
+        while True:
+            async with grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS) as channel:
+                is_met = await self._hold(link_pb2_grpc.LinkStub(channel))
+            wait = BACKOFF_SECONDS_MIN if is_met else min(2 * wait, BACKOFF_SECONDS_MAX)
+            await asyncio.sleep(wait)
+
+    async def _hold(self, stub: Any) -> bool:
+        """One session from start to end; returns whether the peer answered."""
+        now_us = self._shell.clock.now_us()
+        self._session = max(self._session + 1, now_us)
+        hello = msgspec.structs.replace(self._hello(), dictionary=self._session)
+        link = Link(hello)
+        session = Session(self._shell, link, frozenset((self._role,)))
+        session.put(link.open(now_us, self._session))
+        call = stub.Connect()
+        try:
+            await session.run(call.read, call.write)
+        finally:
+            call.cancel()
+        return bool(session.peer)
+
+
+class LinkServicer(link_pb2_grpc.LinkServicer):
+    """Takes links of peers with the given roles; a newer session of a peer ends its older one."""
+
+    def __init__(self, shell: Shell, hello: Callable[[], Hello], roles: frozenset[str]) -> None:
+        self._shell = shell
+        self._hello = hello
+        self._roles = roles
+        self._sessions: dict[str, Session] = {}
+        self._dictionaries = 0
+
+    async def Connect(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[link_pb2.Frame], context: Any
+    ) -> None:
+        """One session."""
+        self._dictionaries = max(self._dictionaries + 1, self._shell.clock.now_us())
+        hello = msgspec.structs.replace(self._hello(), dictionary=self._dictionaries)
+        session = Session(self._shell, Link(hello), self._roles)
+        session.on_hello = self._replace
+        await session.run(context.read, context.write)
+        if self._sessions.get(session.peer) is session:
+            del self._sessions[session.peer]
+        if session.why_ended and not session.peer:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, session.why_ended)
+
+    def _replace(self, session: Session) -> None:
+        older = self._sessions.get(session.peer)
+        if older is not None:
+            if older.session >= session.session:
+                session.peer = ""
+                session.end("a newer session of this peer is open")
+                return
+            older.end("replaced by a newer session")
+        self._sessions[session.peer] = session
