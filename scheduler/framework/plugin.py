@@ -1,0 +1,65 @@
+"""Plugins take whole columns: arrays over all nodes in, one array out, so that a numba loop can fill it.
+
+A hard rule clears bits, a score adds integers. A score whose formula is compiled into the placing kernel
+names its place there (`fused`); a profile with any other plugin is placed replica by replica over whole
+columns, which costs a scan per replica.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from cell.classes import ClassSpec
+
+SCORE_MAX = 100
+"""What one plugin gives at most, before its weight."""
+
+
+class View(msgspec.Struct, frozen=True):
+    """The cluster as plugins may read it, never write. Arrays are over all nodes, absent ones included."""
+
+    resources: dict[str, int]
+    """Row of each resource in the arrays below."""
+    free: NDArray[np.int64]
+    """[resource, node]: allocatable − used − assumed."""
+    allocatable: NDArray[np.int64]
+    """[resource, node]"""
+    names: NDArray[np.int32]
+    """[node]: ids into `texts`, -1 for an index never used."""
+    texts: list[str]
+
+
+class Plugin(ABC):
+    """Base of both kinds; one instance serves every class."""
+
+    name: ClassVar[str]
+
+
+class FilterPlugin(Plugin):
+    """A hard rule beside those of `cell.fit`. The binder does not know it: it only narrows the choice."""
+
+    @abstractmethod
+    def filter(self, view: View, spec: ClassSpec, feasible: NDArray[np.bool_]) -> None:
+        """Clear the bits of nodes that the class must not use; bool [node]."""
+
+
+class ScorePlugin(Plugin):
+    """A preference."""
+
+    fused: ClassVar[int | None] = None
+    """Index of its weight in the placing kernel, if compiled into it."""
+
+    @abstractmethod
+    def score(
+        self,
+        view: View,
+        spec: ClassSpec,
+        feasible: NDArray[np.bool_],
+        score: NDArray[np.int64],
+    ) -> None:
+        """Add 0 to SCORE_MAX to each feasible node's score; int64 [node]."""

@@ -1,0 +1,92 @@
+"""Profiles: which plugins, with which weights, decide for a class. Called by the core at its start.
+
+In-tree plugins stand in a literal dict. Those outside come as a registry that the shell fills by entry
+point, with what a configured profile names and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from scheduler.framework.plugin import SCORE_MAX, FilterPlugin, Plugin, ScorePlugin
+from scheduler.kernels.keys import SCORE_MAX as TOTAL_MAX
+from scheduler.plugins.balanced.plugin import Balanced
+from scheduler.plugins.least.plugin import Least
+from scheduler.plugins.most.plugin import Most
+
+PLUGINS: dict[str, type[Plugin]] = {
+    "least": Least,
+    "most": Most,
+    "balanced": Balanced,
+}
+PROFILES: dict[str, dict[str, int]] = {
+    "default": {"least": 1, "balanced": 1},
+    "pack": {"most": 1},
+    "spread": {"least": 1},
+}
+FUSED_COUNT = 3
+"""Weights of the placing kernel."""
+
+
+class BadProfile(ValueError):
+    """A configured profile that cannot run; the text names it and the reason."""
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """A profile ready to run."""
+
+    name: str
+    filters: tuple[FilterPlugin, ...]
+    scores: tuple[tuple[ScorePlugin, int], ...]
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether the placing kernel alone decides."""
+        return not self.filters and all(plugin.fused is not None for plugin, _ in self.scores)
+
+    def weights(self) -> list[int]:
+        """Weight per fused plugin."""
+        weights = [0] * FUSED_COUNT
+        for plugin, weight in self.scores:
+            if plugin.fused is not None:
+                weights[plugin.fused] = weight
+        return weights
+
+
+def plugins_wanted(configured: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Names of plugins that must come from outside the tree, sorted."""
+    named = {name for profile in configured.values() for name in profile}
+    return sorted(named - PLUGINS.keys())
+
+
+def load_profiles(
+    configured: Mapping[str, Mapping[str, int]], registry: Mapping[str, type[Plugin]]
+) -> dict[str, Profile]:
+    """Built-in and configured profiles; `registry` has the plugins outside the tree. Raises BadProfile."""
+    known = PLUGINS | dict(registry)
+    return {
+        name: _profile(name, weights, known)
+        for name, weights in (PROFILES | dict(configured)).items()
+    }
+
+
+def _profile(
+    name: str, weights: Mapping[str, int], known: Mapping[str, type[Plugin]]
+) -> Profile:
+    filters: list[FilterPlugin] = []
+    scores: list[tuple[ScorePlugin, int]] = []
+    for plugin_name, weight in weights.items():
+        if plugin_name not in known:
+            raise BadProfile(f"profile {name}: no plugin {plugin_name}")
+        plugin = known[plugin_name]()
+        if isinstance(plugin, FilterPlugin):
+            filters.append(plugin)
+        elif isinstance(plugin, ScorePlugin) and weight > 0:
+            scores.append((plugin, weight))
+        else:
+            raise BadProfile(f"profile {name}: plugin {plugin_name} needs a weight above 0")
+    if sum(weight for _, weight in scores) * SCORE_MAX > TOTAL_MAX:
+        raise BadProfile(f"profile {name}: weights sum to more than {TOTAL_MAX // SCORE_MAX}")
+    return Profile(name, tuple(filters), tuple(scores))

@@ -1,0 +1,1 @@
+"""Numba loops of the placement: plain arrays in, nothing allocated. Objects only configure them."""

@@ -1,0 +1,109 @@
+"""The arrays that kernels share, in named tuples (numba passes them as they are).
+
+Axes: node = node index, padded to whole blocks; resource = local resource number; klass = local class
+number; slot = a class whose keys are kept. Numbers of the first resources are fixed: kernels score
+cpu and memory.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 64
+"""Nodes per block maximum."""
+CPU, MEMORY, PODS, ABSENT = 0, 1, 2, 3
+"""Local numbers of resources; ABSENT is one that no node has: its room is always 0."""
+HEAD = 2
+"""Columns in front of a row-major node row: cpu and memory capacity."""
+ANYWHERE = -2
+"""`pin` of a row that is not pinned; a pin to a node that is not there is `pinned.NOWHERE`."""
+NO_SLOT = -1
+
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+
+
+class Nodes(NamedTuple):
+    """What placing reads and writes of nodes."""
+
+    free: I64
+    """[resource, node]: allocatable − used − assumed, for full scans."""
+    rows: I64
+    """[node, HEAD + resource]: the same row by row behind the capacities, for repairs."""
+    capacity: I64
+    """[cpu | memory, node]"""
+    inverse: NDArray[np.float64]
+    """[cpu | memory, node]: 1000 / capacity, 0 for none."""
+    assumed: I64
+    """[node, resource]: planned and not yet covered by the binder's stream."""
+    base: I32
+    """[node]: partition bit and tie rank of the node's key."""
+    ties: I64
+    """[3]: the permutation of ties: flip, factor, inverse factor."""
+
+
+class Classes(NamedTuple):
+    """What placing reads of classes. Demand lists have `entries[klass]` entries."""
+
+    entries: I32
+    """[klass]"""
+    resource: I32
+    """[klass, entry]"""
+    amount: I64
+    """[klass, entry]"""
+    scored: I64
+    """[klass, cpu | memory]: demand of the scored resources."""
+    weights: I64
+    """[klass, least | most | balanced]"""
+
+
+class Slots(NamedTuple):
+    """Keys kept per class; `seen` is the change-log position up to which they are right."""
+
+    klass: I32
+    """[slot]"""
+    keys: I32
+    """[slot, node]: -1 where the class does not fit."""
+    tops: I32
+    """[slot, block]: the largest key of each block."""
+    mask: NDArray[np.bool_]
+    """[slot, node]: the static rules' answer."""
+    seen: I64
+    """[slot]"""
+
+
+class Log(NamedTuple):
+    """Nodes whose room or mask changed, newest last; a ring of a power of two."""
+
+    ring: I32
+    head: I64
+    """[1]: changes ever."""
+
+
+class Rows(NamedTuple):
+    """Units to place: rows start[u] to start[u+1] are the groups of unit u."""
+
+    start: I64
+    """[unit + 1]"""
+    klass: I32
+    slot: I32
+    """NO_SLOT where the class cannot be placed at all."""
+    pin: I32
+    count: I64
+    min: I64
+
+
+class Placements(NamedTuple):
+    """What was placed, in order; a unit's placements are consecutive."""
+
+    row: I32
+    node: I32
+    index: I32
+    """How many of its row were placed before."""
+    got: I64
+    """[row]: replicas placed; of a unit that got nothing, as far as it came."""
+    is_placed: NDArray[np.bool_]
+    """[unit]"""

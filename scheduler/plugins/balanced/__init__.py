@@ -1,0 +1,1 @@
+"""Balanced allocation: prefer nodes whose cpu and memory would be used alike."""

@@ -1,0 +1,1 @@
+"""Least allocated: prefer nodes with the largest share of room left."""

@@ -1,0 +1,1 @@
+"""Most allocated: prefer nodes that are nearly full, to keep others empty."""
