@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import uvloop
 
 from tests.bench import echo, report, services
@@ -26,7 +27,8 @@ SATURATED = {
     "packed-saturated": Shape(),
     "gangs-saturated": Shape(replicas=GANG),
 }
-PACED_SECONDS = 4.0
+PACED = {"null-20pct": NULL, "singles-20pct": Shape(is_packed=False)}
+PACED_SECONDS = 2.0
 PACED_SHARE = 0.2
 LONE_BLOCK = 100
 
@@ -39,8 +41,8 @@ class Bench:
     options: argparse.Namespace
     real: Path
     null: Path
-    real_processes: dict[str, services.psutil.Process]
-    null_processes: dict[str, services.psutil.Process]
+    real_processes: dict[str, psutil.Process]
+    null_processes: dict[str, psutil.Process]
     rates: dict[str, list[float]] = field(default_factory=dict)
     cpu: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     latencies: dict[str, list[float]] = field(default_factory=dict)
@@ -77,14 +79,16 @@ class Bench:
         self.cpu.setdefault(name, []).append(costs)
 
     async def _pace(self) -> None:
-        rng = np.random.default_rng(1)
         rate = PACED_SHARE * statistics.median(self.rates["singles-saturated"])
-        for name, shape in (("null-20pct", NULL), ("singles-20pct", Shape(is_packed=False))):
-            client = await self._client(shape)
-            done = await client.pace(rate, PACED_SECONDS, rng)
-            self.latencies[name] = done.latencies_ms
-            self.rates[name] = [done.rate]
-            await client.stop()
+        for number in range(self.options.rounds):
+            for name, shape in PACED.items():
+                client = await self._client(shape)
+                of = self.null_processes if shape.is_null else self.real_processes
+                before = services.cpu_seconds(of)
+                round_ = await client.pace(rate, PACED_SECONDS, np.random.default_rng(number))
+                self._keep(name, round_, before, services.cpu_seconds(of))
+                self.latencies.setdefault(name, []).extend(round_.latencies_ms)
+                await client.stop()
 
     async def _lone(self) -> None:
         clients = {"null": await self._client(NULL), "lone-unit": await self._client(Shape())}

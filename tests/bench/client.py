@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import numpy as np
@@ -56,6 +57,10 @@ def classes() -> list[types_pb2.ClassEntry]:
     ]
 
 
+def _group(number: int, count: int) -> types_pb2.Group:
+    return types_pb2.Group(class_number=number, count=count, min=count)
+
+
 class Client:
     """One Submit stream and one Watch."""
 
@@ -64,7 +69,7 @@ class Client:
         self._channel = grpc.aio.insecure_channel(
             f"unix:{socket}", options=[("grpc.max_receive_message_length", 64 << 20)]
         )
-        stub = placement_pb2_grpc.PlacementStub(self._channel)
+        stub: Any = placement_pb2_grpc.PlacementStub(self._channel)
         self._prefix = f"bench-{time.time_ns()}-{next(_run)}/"
         self._submits = stub.Submit()
         self._watch = stub.Watch(pb.WatchRequest(prefix=self._prefix, is_packed=shape.is_packed))
@@ -94,7 +99,7 @@ class Client:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def send(self, units: int) -> None:
         """One batch."""
@@ -159,7 +164,7 @@ class Client:
         return pb.SubmitRequest(
             packed=pb.PackedUnits(
                 keys=keys,
-                **{"class": klass.astype("<u4").tobytes()},
+                class_number=klass.astype("<u4").tobytes(),
                 count=np.full(n, size, "<u4").tobytes(),
                 min=np.full(n, size, "<u4").tobytes(),
             )
@@ -169,7 +174,7 @@ class Client:
         size = self._shape.replicas
         offset = len(self._keys)
         units = [
-            pb.Unit(key=key, groups=[{"class": (offset + i) % CLASSES, "count": size, "min": size}])
+            pb.Unit(key=key, groups=[_group((offset + i) % CLASSES, size)])
             for i, key in enumerate(keys)
         ]
         return pb.SubmitRequest(units=units)

@@ -1,6 +1,6 @@
 """What one message of 100 rows costs: a gRPC echo of it, CPU of both sides (DESIGN §8).
 
-A null pipeline whose CPU per 100 rows is above 1.5 times six echoes is handicapped, and its run void.
+A null pipeline whose CPU per 100 rows is above 1.5 times six echoes is handicapped, its run void.
 `python -m tests.bench.echo SOCKET` is the echoing side.
 """
 
@@ -8,6 +8,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import psutil
@@ -33,7 +34,7 @@ class Echo(link_pb2_grpc.LinkServicer):
 async def serve(socket: Path) -> None:
     """Echo until killed."""
     server = grpc.aio.server()
-    link_pb2_grpc.add_LinkServicer_to_server(Echo(), server)  # type: ignore[no-untyped-call]
+    link_pb2_grpc.add_LinkServicer_to_server(Echo(), server)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
     await server.wait_for_termination()
@@ -44,9 +45,8 @@ async def measure(socket: Path, pid: int) -> float:
     frame = link_pb2.Frame(
         assign=link_pb2.Assign(rows=link_pb2.Assignments(**zeros(Assignments, BATCH)))
     )
-    call = link_pb2_grpc.LinkStub(grpc.aio.insecure_channel(f"unix:{socket}")).Connect(
-        wait_for_ready=True
-    )
+    stub: Any = link_pb2_grpc.LinkStub(grpc.aio.insecure_channel(f"unix:{socket}"))
+    call = stub.Connect(wait_for_ready=True)
     for _ in range(4):
         await call.write(frame)
     other = psutil.Process(pid)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import numpy as np
@@ -72,15 +73,10 @@ class Dispatcher(placement_pb2_grpc.PlacementServicer, link_pb2_grpc.LinkService
                 yield message
         async for frame in requests:
             count = len(frame.settle.rows.handle) // 4
-            rows = placement_pb2.PackedChanges(
-                keys=self.keys.popleft(), **zeros_of_changes(count), nodes=["node"]
-            )
+            rows = placement_pb2.PackedChanges(keys=self.keys.popleft(), nodes=["node"])
+            for name, column in zeros(ChangeRows, count).items():
+                setattr(rows, name, column)
             self.to_client.put(placement_pb2.WatchReply(packed=rows))
-
-
-def zeros_of_changes(count: int) -> dict[str, bytes]:
-    """Columns of PackedChanges."""
-    return zeros(ChangeRows, count)
 
 
 class Binder(link_pb2_grpc.LinkServicer):
@@ -103,16 +99,16 @@ def hello(role: str) -> link_pb2.Frame:
     return link_pb2.Frame(hello=link_pb2.Hello(role=role))
 
 
-def stub(directory: Path, role: str) -> link_pb2_grpc.LinkStub:
+def stub(directory: Path, role: str) -> Any:
     """A link to `role`."""
     return link_pb2_grpc.LinkStub(grpc.aio.insecure_channel(f"unix:{directory}/{role}.sock"))
 
 
 async def serve_dispatcher(directory: Path) -> None:
     """The dispatcher accepts only."""
-    server, service = grpc.aio.server(), Dispatcher()
-    placement_pb2_grpc.add_PlacementServicer_to_server(service, server)  # type: ignore[no-untyped-call]
-    link_pb2_grpc.add_LinkServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    server, service = grpc.aio.server(), Dispatcher()  # type: ignore[abstract]
+    placement_pb2_grpc.add_PlacementServicer_to_server(service, server)
+    link_pb2_grpc.add_LinkServicer_to_server(service, server)
     server.add_insecure_port(f"unix:{directory}/dispatcher.sock")
     await server.start()
     await server.wait_for_termination()
@@ -121,7 +117,7 @@ async def serve_dispatcher(directory: Path) -> None:
 async def serve_binder(directory: Path) -> None:
     """The binder accepts the scheduler and dials the dispatcher."""
     server, service = grpc.aio.server(), Binder()
-    link_pb2_grpc.add_LinkServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    link_pb2_grpc.add_LinkServicer_to_server(service, server)
     server.add_insecure_port(f"unix:{directory}/binder.sock")
     await server.start()
     call = stub(directory, "dispatcher").Connect(wait_for_ready=True)

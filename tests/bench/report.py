@@ -70,7 +70,8 @@ def lines(
         line.cpu_us_per_unit = medians(cpu[name])
         line.cpu_ratio = {r: round(line.cpu_us_per_unit[r] / null_cpu[r], 2) for r in ROLES}
         result.append(line)
-    paced = Line("singles-20pct", nodes, 0.0, "ms p50", "null", 0.0, 1)
+    paced = Line("singles-20pct", nodes, 0.0, "ms p50", "null", 0.0, rounds)
+    paced.cpu_us_per_unit = medians(cpu["singles-20pct"])
     _percentiles(paced, latencies["singles-20pct"], latencies["null-20pct"])
     lone = Line("lone-unit", nodes, 0.0, "ms p50", "null", 0.0, len(latencies["lone-unit"]))
     reference = np.array(latencies["null"]) + np.array(latencies["fdatasync"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc.aio
 import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from godel.v1 import cluster_pb2, cluster_pb2_grpc
 
@@ -17,6 +18,7 @@ GIB = 1 << 30
 NODE = {"cpu": 2_000_000, "memory": 8_000 * GIB, "pods": 10_000}
 """Large enough that no round fills the cluster: what is measured is scheduling, not waiting."""
 REGISTER_BATCH = 1_000
+START_SECONDS = 60.0
 
 
 @contextmanager
@@ -41,6 +43,35 @@ def null_commands(directory: Path) -> dict[str, list[str]]:
     """The null pipeline's three services."""
     roles = ("dispatcher", "scheduler", "binder")
     return {role: ["tests.bench.null", role, str(directory)] for role in roles}
+
+
+def real_commands(directory: Path) -> dict[str, list[str]]:
+    """The embedded home with one scheduler, like the null pipeline."""
+    state = ["--state", str(directory)]
+    scheduler = ["--name", "scheduler-0", "--partition", "0", "--partitions", "1"]
+    return {
+        "binder": ["binder", *state],
+        "dispatcher": ["dispatcher", *state],
+        "scheduler": ["scheduler", *state, *scheduler],
+    }
+
+
+async def ready(directory: Path, nodes: int) -> None:
+    """Wait for all services, with `nodes` like nodes registered."""
+    for name in ("binder", "dispatcher", "scheduler-0"):
+        await until(directory / f"{name}.sock")
+        await serving(directory / f"{name}.sock")
+    await register(directory / "binder.sock", nodes)
+
+
+async def serving(socket: Path) -> None:
+    """Wait until the health service says so."""
+    async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest()
+        async for reply in stub.Watch(request, wait_for_ready=True, timeout=START_SECONDS):
+            if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                return
 
 
 def cpu_seconds(of: dict[str, psutil.Process]) -> dict[str, float]:
