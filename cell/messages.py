@@ -251,6 +251,28 @@ class Report(msgspec.Struct, frozen=True):
     rows: ReportRows
 
 
+class Member(msgspec.Struct, frozen=True):
+    """One replica that says which gang it belongs to; every member names the gang's size, time-out
+    and priority alike. `name` is the member's own, unique in its gang.
+    """
+
+    gang: str
+    name: str
+    size: int
+    timeout_ms: int
+    klass: ClassSpec
+    pin: str = ""
+    priority: int = 0
+
+
+class Join(msgspec.Struct, frozen=True):
+    """Members of gangs that arrive one by one. A gang is the unit whose key is its name: it waits
+    until it is whole, and fails with GANG_INCOMPLETE after its time-out.
+    """
+
+    members: tuple[Member, ...]
+
+
 class Acks(msgspec.Struct, frozen=True):
     """Answer to a batch: all `count` items were accepted and are durable, except the refused ones.
     """

@@ -9,6 +9,7 @@ its group).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from enum import IntEnum
 
 import msgspec
@@ -62,6 +63,25 @@ class Word(IntEnum):
     DONE = 4
     FAILED = 5
     CANCELLED = 6
+
+
+def word_of(counts: Sequence[int]) -> Word:
+    """The word for a unit with so many replicas in each Phase: the end of one is told first."""
+    for phase, word in _TOLD_FIRST:
+        if counts[phase]:
+            return word
+    return Word.DONE if counts[Phase.DONE] else Word.WAITING
+
+
+_TOLD_FIRST = (
+    (Phase.CANCELLED, Word.CANCELLED),
+    (Phase.FAILED, Word.FAILED),
+    (Phase.READY, Word.RUNNING),
+    (Phase.STARTING, Word.RUNNING),
+    (Phase.BOUND, Word.BOUND),
+    (Phase.PLACING, Word.PLACING),
+    (Phase.WAITING, Word.WAITING),
+)
 
 
 class UnitBatch(Table):
