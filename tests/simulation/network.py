@@ -40,6 +40,8 @@ class Owner(Protocol):
     paused_until_us: int
 
     @property
+    def now_us(self) -> int: ...
+    @property
     def is_paused(self) -> bool: ...
     def peer_up(self, hello: Hello) -> None: ...
     def peer_down(self, peer: str) -> None: ...
@@ -58,42 +60,44 @@ class Port:
         self.link: Link | None = None
         self.transmit: Callable[[Frame], None] = lambda frame: None
         self._redial_at_us = 0
+        self._told_session = 0
 
     @property
     def session(self) -> int:
-        """The present session's number, 0 while there is none."""
-        return self.link.session if self.link is not None and self.link.is_up else 0
+        """The session that the node was last told of, 0 after its end."""
+        return self._told_session
 
     def start(self, hello: Hello) -> None:
         """The node has started: a fresh link."""
         self.link = Link(hello)
-        self._redial_at_us = self._world.now_us
+        self._redial_at_us = self._owner.now_us
 
     def stop(self) -> None:
         """The node has crashed."""
         self.link = None
+        self._told_session = 0
 
     def send(self, body: Any) -> None:
-        """Send in the present session, if there is one."""
+        """Send in the session that the node knows of, if it has not ended."""
         link = self.link
-        if link is not None and link.is_up:
-            self.transmit(link.frame(self._world.now_us, wire.pack(body)))
+        if link is not None and link.is_up and link.session == self._told_session:
+            self.transmit(link.frame(self._owner.now_us, wire.pack(body)))
 
     def break_session(self) -> None:
         """The connection was reset: this end learns it at once."""
         if self.link is not None and self.link.is_up:
             self.link.end()
-            self._owner.peer_down(self.peer)
+            self._tell_down()
 
     def tick(self) -> None:
         """Heartbeats, suspicion, and dialling again."""
-        link, now_us = self.link, self._world.now_us
+        link, now_us = self.link, self._owner.now_us
         if link is None or self._owner.is_paused:
             return
         was_up = link.is_up
         frame = link.tick(now_us)
         if was_up and not link.is_up:
-            self._owner.peer_down(self.peer)
+            self._tell_down()
         if frame is not None:
             self.transmit(frame)
         if self._is_dialer and link.is_ended and now_us >= self._redial_at_us:
@@ -110,16 +114,24 @@ class Port:
             self._world.at(self._owner.paused_until_us, lambda: self.arrive(frame))
             return
         was_up, session = link.is_up, link.session
-        bodies, replies = link.receive(self._world.now_us, frame)
-        if was_up and (not link.is_up or link.session != session):
-            self._owner.peer_down(self.peer)
+        bodies, replies = link.receive(self._owner.now_us, frame)
+        # The end of a session may be told by the next one's beginning alone: both happen.
+        is_next = link.is_up and link.session != session
+        if was_up and (not link.is_up or (is_next and self._world.chance(0.5))):
+            self._tell_down()
         for reply in replies:
             self.transmit(reply)
         for body in bodies:
             if isinstance(body, Hello):
+                self._told_session = link.session
                 self._owner.peer_up(body)
             else:
                 self._owner.received(self.peer, wire.unpack(body))
+
+
+    def _tell_down(self) -> None:
+        self._told_session = 0
+        self._owner.peer_down(self.peer)
 
 
 class Wire:

@@ -1,9 +1,9 @@
 """One process of the system: a core, its log, its ports, and the shell's loop in simulated form.
 
 The shell's law: effects are performed in order, everything behind a Persist waits until it is
-durable, meanwhile the core takes further events. Each effect is an event of the world by itself, so
-a crash may come between any two. A crash forgets everything but the durable records; `start` makes
-a new core from their bytes. A paused process keeps its memory and its inbox, and hears nothing.
+durable, meanwhile the core takes further events. A crash may come between any two effects
+(`ambush`); it forgets everything but the durable records, and `start` makes a new core from their
+bytes. A paused process keeps its memory and its inbox, and hears, says and does nothing.
 """
 
 from __future__ import annotations
@@ -26,23 +26,26 @@ from cell.effects import (
 )
 from cell.link import Hello
 from tests.simulation import wire
-from tests.simulation.network import Port
 from tests.simulation.store import Store
 from tests.simulation.world import World
 
 
-class Core(Protocol):
-    """What every core can do."""
+class Exit(Protocol):
+    """A way to one peer, as its node sees it."""
 
-    def handle(self, now_us: int, event: Any) -> list[Any]: ...
+    @property
+    def session(self) -> int: ...
+    def start(self, hello: Hello) -> None: ...
+    def stop(self) -> None: ...
+    def send(self, body: Any) -> None: ...
 
 
 class Ear(Protocol):
-    """Who listens to what leaves a node: the auditor and the actors."""
+    """Who listens to what goes into a node and what leaves it."""
 
     def given(self, node: Node, event: Any) -> None: ...
+    def took(self, node: Node, event: Any, effects: list[Any]) -> None: ...
     def performed(self, node: Node, effect: Any) -> None: ...
-    def durable(self, node: Node, record: Any) -> None: ...
     def started(self, node: Node) -> None: ...
 
 
@@ -65,18 +68,30 @@ class Node:
         self._build = build
         self._ear = ear
         self.core: Any = None
-        self.ports: dict[str, Port] = {}
+        self.ports: dict[str, Exit] = {}
         self.hello_fields: dict[str, Any] = {}
         self.life = 0
         self.term = 0
         self.is_running = False
         self.paused_until_us = 0
+        self.clock_offset_us = 0
+        """How far its clock is off; changes between two lives only."""
         self.home: Callable[[Any], None] | None = None
         self._outbox: deque[tuple[Any, int]] = deque()
+        self._durable_ticket = 0
         self._is_performing = False
+        self._ambushes: list[tuple[int, Callable[[], None]]] = []
+        self._effects_done = 0
         self._wake_at_us = 0
         self._tokens = 0
         self._asked: dict[int, Callable[[Any], None]] = {}
+        if store is not None:
+            store.told = self._on_durable
+
+    @property
+    def now_us(self) -> int:
+        """Its own clock."""
+        return self.world.now_us + self.clock_offset_us
 
     # Life
 
@@ -111,47 +126,68 @@ class Node:
         self.core = None
         self._outbox.clear()
         self._is_performing = False
+        self._ambushes.clear()
         self._wake_at_us = 0
         self._asked.clear()
+        self.paused_until_us = 0
         if self.store is not None:
             self.store.crash()
         for port in self.ports.values():
             port.stop()
 
     def pause(self, duration_us: int) -> None:
-        """Stand still: nothing is heard, said or done until the time is over."""
+        """Stand still until the time is over."""
         self.paused_until_us = self.world.now_us + duration_us
+        life = self.life
+        self.world.at(self.paused_until_us, lambda: self._go_on(life))
 
     @property
     def is_paused(self) -> bool:
         """Whether the process stands still now."""
         return self.world.now_us < self.paused_until_us
 
+    def ambush(self, effects: int, strike: Callable[[], None]) -> None:
+        """Let a fault strike just before so many more effects are done."""
+        self._ambushes.append((self._effects_done + effects, strike))
+
+    def compact(self) -> None:
+        """Have the log replaced by a snapshot of the core as it is now."""
+        if self.store is not None and self.is_running:
+            self._outbox.append((_Ticket(self.store.replace(self.core.snapshot())), 0))
+
     # Events in
 
     def peer_up(self, hello: Hello) -> None:
+        """A session has begun."""
         self.give(PeerUp(hello.name, hello))
 
     def peer_down(self, peer: str) -> None:
+        """A session has ended."""
         self.give(PeerDown(peer))
 
     def received(self, peer: str, body: Any) -> None:
+        """A message has come."""
         self.give(Received(peer, body))
 
-    def ask(self, body: Any, answered: Callable[[Any], None]) -> None:
-        """Put a request of a public API; `answered` may never be called."""
+    def ask(self, body: Any, answered: Callable[[Any], None]) -> bool:
+        """Put a request of a public API; `answered` may never be called. False: not even heard."""
         if not self.is_running or (self.store is not None and self.store.is_full):
-            return
+            return False
         self._tokens += 1
         token = self.life << 32 | self._tokens
         self._asked[token] = answered
         self.give(Request(token, wire.unpack(wire.pack(body))))
+        return True
+
+    def behind(self, action: Callable[[], None]) -> None:
+        """Call `action` once all effects so far are done; never, if a crash comes first."""
+        self._outbox.append((action, 0))
+        self._perform()
 
     def give(self, event: Any) -> None:
         """Give the core an event and take over its effects."""
         if not self.is_running:
             return
-        now_us = self.world.now_us
         if self.is_paused:
             life = self.life
             self.world.at(self.paused_until_us, lambda: self._give_late(life, event))
@@ -159,16 +195,11 @@ class Node:
         self.world.events_given += 1
         self.world.note(self.name, "takes", event)
         self._ear.given(self, event)
-        effects = self.core.handle(now_us, event)
-        if effects:
-            self._outbox.extend((effect, self._session_of(effect)) for effect in effects)
-            self._perform_next()
-
-    def _session_of(self, effect: Any) -> int:
-        """The session a message is meant for: behind a slow write it may outlive it."""
-        if not isinstance(effect, Send) or effect.peer not in self.ports:
-            return 0
-        return self.ports[effect.peer].session
+        effects = self.core.handle(self.now_us, event)
+        self._ear.took(self, event, effects)
+        for effect in effects:
+            self._enqueue(effect)
+        self._perform()
 
     def _give_late(self, life: int, event: Any) -> None:
         if life == self.life:
@@ -176,66 +207,104 @@ class Node:
 
     # Effects out
 
-    def _perform_next(self) -> None:
-        if self._is_performing or not self._outbox:
-            return
-        self._is_performing = True
-        life = self.life
-        delay_us = max(self.paused_until_us - self.world.now_us, 0) or self.world.between(0, 20)
-        self.world.after(delay_us, lambda: self._perform(life))
-
-    def _perform(self, life: int) -> None:
-        if life != self.life:
-            return
-        effect, session = self._outbox.popleft()
-        if isinstance(effect, Persist):
-            assert self.store is not None, f"{self.name} has no store"
-            record = effect.record
-            self.store.append(record, lambda: self._persisted(life, record))
-            return
-        self._is_performing = False
-        self._perform_at_once(effect, session)
-        if life == self.life:
-            self._perform_next()
-
-    def _persisted(self, life: int, record: Any) -> None:
-        if life != self.life:
-            return
-        self.world.note(self.name, "has durable", record)
-        self._ear.durable(self, record)
-        self._is_performing = False
-        self._perform_next()
-
-    def _perform_at_once(self, effect: Any, session: int) -> None:
+    def _enqueue(self, effect: Any) -> None:
         match effect:
-            case Send(peer=peer, body=body):
-                if peer in self.ports and self.ports[peer].session == session:
-                    self._ear.performed(self, effect)
-                    self.ports[peer].send(body)
+            case Persist(record=record):
+                assert self.store is not None, f"{self.name} has no store"
+                self.world.note(self.name, "writes", record)
+                self._outbox.append((_Ticket(self.store.append(record)), 0))
             case WakeAt(at_us=at_us):
                 self._ask_wake(at_us)
+            case Send(peer=peer):
+                # Bound to the session here: behind a record it could meet the peer's next one.
+                session = self.ports[peer].session if peer in self.ports else 0
+                self._outbox.append((effect, session))
+            case _:
+                self._outbox.append((effect, 0))
+
+    def _on_durable(self, ticket: int) -> None:
+        self._durable_ticket = ticket
+        self._perform()
+
+    def _go_on(self, life: int) -> None:
+        if life == self.life:
+            self._perform()
+
+    def _perform(self) -> None:
+        """Do what can be done now, in order."""
+        if self._is_performing:
+            return
+        life = self.life
+        self._is_performing = True
+        while self._outbox and not self.is_paused:
+            effect, session = self._outbox[0]
+            if isinstance(effect, _Ticket) and effect.number > self._durable_ticket:
+                break
+            if self._is_ambushed():
+                if life != self.life:
+                    return
+                continue
+            self._outbox.popleft()
+            self._perform_one(effect, session)
+            if life != self.life:
+                return
+        self._is_performing = False
+
+    def _is_ambushed(self) -> bool:
+        """Count an effect; whether a fault struck in its place."""
+        if not self._ambushes:
+            return False
+        self._effects_done += 1
+        due = [strike for at, strike in self._ambushes if at <= self._effects_done]
+        self._ambushes = [entry for entry in self._ambushes if entry[0] > self._effects_done]
+        for strike in due:
+            strike()
+        return bool(due)
+
+    def _perform_one(self, effect: Any, session: int) -> None:
+        match effect:
+            case _Ticket():
+                pass
+            case Send(peer=peer, body=body):
+                if session and self.ports[peer].session == session:
+                    self.world.note(self.name, f"sends to {peer}", body)
+                    self._ear.performed(self, effect)
+                    self.ports[peer].send(body)
             case Answer(token=token, body=body):
+                self.world.note(self.name, "answers", body)
                 self._ear.performed(self, effect)
-                self.world.note(self.name, "answers", effect)
                 answered = self._asked.pop(token, None)
                 if answered is not None:
                     answered(wire.unpack(wire.pack(body)))
-            case Publish():
+            case Publish(body=body):
+                self.world.note(self.name, "publishes", body)
                 self._ear.performed(self, effect)
+            case _ if callable(effect):
+                effect()
             case _:
                 assert self.home is not None, f"{self.name}: nobody performs {effect!r}"
+                self.world.note(self.name, "asks its home", effect)
                 self._ear.performed(self, effect)
                 self.home(effect)
 
     def _ask_wake(self, at_us: int) -> None:
         if self._wake_at_us and self._wake_at_us <= at_us:
             return
-        self._wake_at_us = max(at_us, self.world.now_us + 1)
+        self._wake_at_us = max(at_us, self.now_us + 1)
         life, wanted_us = self.life, self._wake_at_us
         late_us = self.world.between(0, 500)
-        self.world.at(wanted_us + late_us, lambda: self._wake(life, wanted_us))
+        self.world.at(
+            wanted_us - self.clock_offset_us + late_us, lambda: self._wake(life, wanted_us)
+        )
 
     def _wake(self, life: int, wanted_us: int) -> None:
         if life == self.life and wanted_us == self._wake_at_us:
             self._wake_at_us = 0
             self.give(Tick())
+
+
+class _Ticket:
+    """Stands in the outbox for a record: what is behind waits for it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number

@@ -1,7 +1,8 @@
 """A simulated log on disk: encoded records, of which a prefix is durable.
 
-The node that owns it appends one record at a time. A crash loses the tail that was not durable yet,
-or keeps it although nobody was told: both happen. A full disk makes writes wait until there is room.
+Records are encoded when they are appended and written in groups, in order. A crash loses the tail
+that was not durable yet, or keeps some of it although nobody was told: both happen. A full disk
+makes writes wait until there is room.
 """
 
 from __future__ import annotations
@@ -16,56 +17,78 @@ RETRY_US = 50 * MS
 
 
 class Store:
-    """One log. `term` counts the owner's starts and is durable."""
+    """One log. `term` counts the owner's starts and is durable; `told` hears of durable tickets."""
 
     def __init__(self, world: World, owner: str, union: Any) -> None:
         self._world = world
         self._owner = owner
         self._decoder = record.decoder(union)
         self._records: list[bytes] = []
-        self._pending: bytes | None = None
+        self._pending: list[tuple[int, bool, list[bytes]]] = []
+        self._tickets = 0
         self._life = 0
+        self._is_writing = False
+        self.told: Callable[[int], None] = lambda ticket: None
         self.term = 0
         self.full_until_us = 0
-        self.is_slow = False
+        self.slow_until_us = 0
 
     @property
     def is_full(self) -> bool:
         """Whether writes fail now."""
         return self._world.now_us < self.full_until_us
 
-    def append(self, body: Any, when_durable: Callable[[], None]) -> None:
-        """Write a record; `when_durable` is called once it is, unless a crash comes first."""
-        self._pending = record.encode(body)
-        life = self._life
-        self._world.after(self._write_us(), lambda: self._written(life, when_durable))
+    def append(self, body: Any) -> int:
+        """Write a record; returns the ticket that `told` will name, unless a crash comes first."""
+        return self._queue(False, [record.encode(body)])
+
+    def replace(self, records: list[Any]) -> int:
+        """Compaction: once durable, the log is these records and what was appended later."""
+        return self._queue(True, [record.encode(body) for body in records])
 
     def crash(self) -> None:
-        """Lose what is not durable; luck decides about the record being written."""
+        """Lose what is not durable; luck decides how much of what was being written is."""
         self._life += 1
-        if self._pending is not None and not self.is_full and self._world.chance(0.5):
-            self._records.append(self._pending)
-        self._pending = None
+        if self._pending and not self.is_full:
+            self._make_durable(self._world.between(0, len(self._pending)))
+        self._pending = []
+        self._is_writing = False
 
     def restored(self) -> list[Any]:
         """The durable records, decoded afresh, in order."""
         return [self._decoder.decode(encoded) for encoded in self._records]
 
-    def replace(self, records: list[Any]) -> None:
-        """Compaction: from now on the log is these records."""
-        self._records = [record.encode(body) for body in records]
+    def _queue(self, is_whole: bool, encoded: list[bytes]) -> int:
+        self._tickets += 1
+        self._pending.append((self._tickets, is_whole, encoded))
+        self._write()
+        return self._tickets
 
-    def _write_us(self) -> int:
-        slow = 40 if self.is_slow else 1
-        return self._world.between(100, 1_500) * slow
+    def _write(self) -> None:
+        if self._is_writing or not self._pending:
+            return
+        self._is_writing = True
+        slow = 40 if self._world.now_us < self.slow_until_us else 1
+        self._attempt(self._life, len(self._pending), self._world.between(100, 1_500) * slow)
 
-    def _written(self, life: int, when_durable: Callable[[], None]) -> None:
+    def _attempt(self, life: int, count: int, delay_us: int) -> None:
+        self._world.after(delay_us, lambda: self._written(life, count))
+
+    def _written(self, life: int, count: int) -> None:
         if life != self._life:
             return
         if self.is_full:
-            self._world.after(RETRY_US, lambda: self._written(life, when_durable))
+            self._attempt(life, count, RETRY_US)
             return
-        assert self._pending is not None
-        self._records.append(self._pending)
-        self._pending = None
-        when_durable()
+        ticket = self._pending[count - 1][0]
+        self._make_durable(count)
+        self._is_writing = False
+        self._write()
+        self.told(ticket)
+
+    def _make_durable(self, count: int) -> None:
+        for _, is_whole, encoded in self._pending[:count]:
+            if is_whole:
+                self._records = []
+            self._records += encoded
+        del self._pending[:count]

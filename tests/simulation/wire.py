@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cell import record
-from sharding.messages import Call, Called
+from cell.release import Call, Called
 
 Packed = tuple[type, bytes] | tuple[type, int, "Packed"]
 
