@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from cell.classes import ClassSpec
 from cell.messages import Amend, AmendItem, Cancel, Submit
+from cell.release import Call, ReleaseColumn
 from cell.unit import NO_PIN, GroupBatch, UnitBatch, uid_of
-from sharding.messages import Call, ReleaseColumn
 from sharding.spec import groups_of
 from sharding.table import Rollingset, Row
 

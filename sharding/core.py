@@ -30,9 +30,7 @@ from cell.effects import (
 )
 from cell.messages import Acks, Changes
 from cell.reasons import Refusal, Status
-from sharding import release
-from sharding.calls import Calls, Kind
-from sharding.messages import (
+from cell.release import (
     DISPATCHER,
     Called,
     CreateRollingset,
@@ -46,6 +44,8 @@ from sharding.messages import (
     UpdateRollingset,
     Watch,
 )
+from sharding import release
+from sharding.calls import Calls, Kind
 from sharding.round import US_PER_MS, Round
 from sharding.sight import take_changes, take_snapshot
 from sharding.spec import Limits, Refused
@@ -75,9 +75,9 @@ class RollingCore:
         """Take over the records of a former life, in their order."""
         self._table.restore(records)
 
-    def snapshot(self) -> Record:
-        """One record that stands for all records so far."""
-        return self._table.whole()
+    def snapshot(self) -> list[Record]:
+        """Records that stand for all records so far."""
+        return [self._table.whole()]
 
     def handle(self, now_us: int, event: Event) -> list[Effect]:
         """Take one event; the effects are to be done in order."""

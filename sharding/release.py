@@ -7,7 +7,7 @@ to it, so rows still on it are not touched. Generations only grow.
 from __future__ import annotations
 
 from cell.reasons import Status
-from sharding.messages import RollingsetSpec, UpdateRollingset
+from cell.release import RollingsetSpec, UpdateRollingset
 from sharding.spec import Limits, Refused, check_change, checked
 from sharding.table import Rollingset, StoredSet, Table
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from cell.messages import Changes, UnitView
 from cell.reasons import text
+from cell.release import Seen
 from cell.unit import WHOLE_UNIT, Phase
-from sharding.messages import Seen
 from sharding.rolling import UNKNOWN_VERSION
 from sharding.table import ENDED, Rollingset, Row, Sight, Table
 

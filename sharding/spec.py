@@ -9,8 +9,8 @@ import msgspec
 
 from cell.classes import BadSpec, normalise
 from cell.reasons import Refusal, Status
+from cell.release import ReleaseColumn, RollingsetSpec
 from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place
-from sharding.messages import ReleaseColumn, RollingsetSpec
 from sharding.rolling import share_ceil, share_floor
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import msgspec
 
 from cell.reasons import Refusal
+from cell.release import ReleaseColumn, RollingsetSpec
 from cell.unit import Phase
-from sharding.messages import ReleaseColumn, RollingsetSpec
 
 ENDED = (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
 """Phases that a replica of a service never leaves: the row needs a new incarnation."""

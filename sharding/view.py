@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharding.messages import RollingsetView, RowView, VersionView
+from cell.release import RollingsetView, RowView, VersionView
 from sharding.rolling import share_ceil
 from sharding.table import Rollingset, Row
 

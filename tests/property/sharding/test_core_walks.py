@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from cell.effects import PeerUp, Request, Tick
 from cell.reasons import Refusal, Status
-from cell.unit import Phase
-from sharding.messages import (
+from cell.release import (
     DISPATCHER,
     CreateRollingset,
     DeleteRollingset,
     RollingsetSpec,
     UpdateRollingset,
 )
+from cell.unit import Phase
 from sharding.spec import Limits
 from tests.unit.sharding.builders import HELLO, Loop, a_set
 

@@ -23,15 +23,15 @@ from cell.effects import (
     WakeAt,
 )
 from cell.link import Hello
-from cell.unit import Phase
-from sharding.core import RollingCore
-from sharding.messages import (
+from cell.release import (
     DISPATCHER,
     GetRollingset,
     ReleaseColumn,
     RollingsetSpec,
     RollingsetView,
 )
+from cell.unit import Phase
+from sharding.core import RollingCore
 from sharding.spec import Limits
 from sharding.table import Record
 from tests.unit.sharding.fake_dispatcher import FakeDispatcher

@@ -22,8 +22,8 @@ from cell.messages import (
     UnitView,
 )
 from cell.reasons import Reason, Refusal, Status
+from cell.release import Call, Called, Seen, Unwatch, Watch
 from cell.unit import GroupSpec, Phase, uid_of
-from sharding.messages import Call, Called, Seen, Unwatch, Watch
 
 
 class FakeUnit(msgspec.Struct):

@@ -10,9 +10,7 @@ import pytest
 from cell.effects import Persist, Send
 from cell.messages import Amend, Cancel, Submit
 from cell.reasons import Refusal, Status
-from cell.unit import Phase, Place
-from sharding.core import RollingCore
-from sharding.messages import (
+from cell.release import (
     Call,
     CreateRollingset,
     DeleteRollingset,
@@ -23,6 +21,8 @@ from sharding.messages import (
     RollingsetView,
     UpdateRollingset,
 )
+from cell.unit import Phase, Place
+from sharding.core import RollingCore
 from sharding.spec import Limits
 from tests.unit.sharding.builders import Loop, a_column, a_set, changed
 
@@ -334,7 +334,7 @@ def test_a_snapshot_stands_for_the_whole_log() -> None:
     roll(loop, 1)
     loop.request(UpdateRollingset(a_set(2, rows=2)))
     restored = RollingCore()
-    restored.restore([loop.core.snapshot()])
+    restored.restore(loop.core.snapshot())
     assert restored.snapshot() == loop.core.snapshot()
     loop.restart()
     assert loop.core.snapshot() == restored.snapshot()
