@@ -1,0 +1,1 @@
+"""The embedded home as real processes on real sockets and files, and bad days."""

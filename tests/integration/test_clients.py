@@ -1,0 +1,160 @@
+"""Clients that behave badly: clear status, and nothing else is disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from cell.reasons import Status
+from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
+from runtime.placement_client import PlacementClient
+from tests.integration.cluster import Cluster
+from tests.integration.embedded import Embedded, until
+
+pb = placement_pb2
+
+
+def request(spec: types_pb2.ClassSpec, key: str = "bad", **group: Any) -> pb.SubmitRequest:
+    """One unit of one class."""
+    unit = pb.Unit(key=key, groups=[types_pb2.Group(class_number=7, **group)])
+    return pb.SubmitRequest(
+        batch=1, classes=[types_pb2.ClassEntry(number=7, spec=spec)], units=[unit]
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad request."""
+
+    name: str
+    body: pb.SubmitRequest
+    want_status: Status
+    want_field: str
+
+
+GOOD = types_pb2.ClassSpec(demand={"cpu": 100})
+UNKNOWN = pb.SubmitRequest(
+    batch=1, units=[pb.Unit(key="bad", groups=[types_pb2.Group(class_number=99)])]
+)
+CASES = [
+    Case("an unknown class", UNKNOWN, Status.INVALID_ARGUMENT, "class_number"),
+    Case(
+        "a negative request",
+        request(types_pb2.ClassSpec(demand={"cpu": -1})),
+        Status.INVALID_ARGUMENT,
+        "demand[cpu]",
+    ),
+    Case(
+        "an absurd label",
+        request(types_pb2.ClassSpec(selector={"x" * 5_000: "y"})),
+        Status.INVALID_ARGUMENT,
+        "selector",
+    ),
+    Case("an empty key", request(GOOD, key=""), Status.INVALID_ARGUMENT, "key"),
+    Case(
+        "a minimum above the count",
+        request(GOOD, count=2, min=3),
+        Status.INVALID_ARGUMENT,
+        "min",
+    ),
+    Case(
+        "a queue, which is not acted on yet",
+        pb.SubmitRequest(
+            batch=1,
+            classes=[types_pb2.ClassEntry(number=7, spec=GOOD)],
+            units=[
+                pb.Unit(
+                    key="bad",
+                    groups=[types_pb2.Group(class_number=7)],
+                    policy=pb.UnitPolicy(queue="team-a"),
+                )
+            ],
+        ),
+        Status.UNIMPLEMENTED,
+        "queue",
+    ),
+]
+
+
+@pytest.fixture
+async def stub(embedded: Embedded) -> AsyncIterator[Any]:
+    """The generated stub on a channel of its own."""
+    async with grpc.aio.insecure_channel(embedded.address("dispatcher")) as channel:
+        yield placement_pb2_grpc.PlacementStub(channel)
+
+
+async def bound(placement: PlacementClient, key: str) -> None:
+    """Wait until a unit is bound."""
+
+    async def is_bound() -> bool:
+        return (await placement.get(key)).word == "BOUND"
+
+    await until(f"{key} is bound", is_bound)
+
+
+async def test_bad_items_are_refused_in_band_and_the_stream_goes_on(
+    cluster: Cluster, placement: PlacementClient, stub: Any
+) -> None:
+    await cluster.register(2)
+    for case in CASES:
+        call = stub.Submit()
+        await call.write(case.body)
+        reply = await call.read()
+        assert [refused.index for refused in reply.refused] == [0], case.name
+        assert reply.refused[0].code == case.want_status, (case.name, reply.refused[0])
+        assert case.want_field in reply.refused[0].field, (case.name, reply.refused[0])
+        assert reply.refused[0].reason, case.name
+        await call.write(
+            pb.SubmitRequest(
+                batch=2,
+                classes=[types_pb2.ClassEntry(number=8, spec=GOOD)],
+                units=[pb.Unit(key=f"after/{case.name}", groups=[types_pb2.Group(class_number=8)])],
+            )
+        )
+        reply = await call.read()
+        assert (reply.batch, list(reply.refused)) == (2, []), case.name
+        await call.done_writing()
+        await bound(placement, f"after/{case.name}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await placement.get("bad")
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_same_key_is_one_unit_and_other_content_is_refused(
+    cluster: Cluster, placement: PlacementClient, stub: Any
+) -> None:
+    await cluster.register(2)
+    call = stub.Submit()
+    for _ in range(3):
+        await call.write(request(GOOD, key="once"))
+        assert not (await call.read()).refused
+    await call.write(request(GOOD, key="once", count=2))
+    reply = await call.read()
+    assert [refused.code for refused in reply.refused] == [Status.ALREADY_EXISTS]
+    await call.done_writing()
+    await bound(placement, "once")
+    assert len(await cluster.claims()) == 1
+
+
+async def test_disconnect_and_garbage_end_their_own_stream_only(
+    embedded: Embedded, cluster: Cluster, placement: PlacementClient, stub: Any
+) -> None:
+    await cluster.register(2)
+    leaving = stub.Submit()
+    await leaving.write(request(GOOD, key="left"))
+    leaving.cancel()
+    async with grpc.aio.insecure_channel(embedded.address("dispatcher")) as channel:
+        untyped: Any = channel
+        garbage = untyped.stream_stream("/godel.v1.Placement/Submit")()
+        await garbage.write(b"\xff\xff\xff not a message")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await garbage.read()
+    number = placement.class_number(GOOD)
+    unit = pb.Unit(key="calm", groups=[types_pb2.Group(class_number=number)])
+    reply = await placement.submit(pb.SubmitRequest(units=[unit]))
+    assert not reply.refused
+    await bound(placement, "calm")
