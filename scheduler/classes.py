@@ -10,14 +10,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cell.classes import POD_SLOT, ClassSpec, decode
-from cell.fit.static import StaticMask, StaticNodes, rules_of
+from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode
+from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
 from scheduler.framework.profiles import FUSED_COUNT, Profile
-from scheduler.kernels.layout import ABSENT, Classes
+from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
 
-ENTRIES_MAX = 17
-"""`cell.classes.RESOURCES_MAX` and the pod slot."""
+ENTRIES_MAX = RESOURCES_MAX + 1
+"""A class's resources and the pod slot."""
+MASKS_MAX = 512
+"""Static masks kept, one byte per node each; beyond it all are computed again when asked for."""
 
 
 class ClassTable:
@@ -33,8 +35,8 @@ class ClassTable:
         self._unresolved: list[int] = []
         self._resources_seen = len(resources.names)
         self._statics = StaticNodes()
-        self._masks: dict[int, StaticMask] = {}
-        self.columns = _grown(_columns(0), 64)
+        self._masks: dict[StaticRules, StaticMask] = {}
+        self.columns = _columns(64)
 
     def intern(self, encoded: bytes) -> int:
         """The local number of a class by its canonical form."""
@@ -50,11 +52,13 @@ class ClassTable:
         self._masks = {}
 
     def mask(self, klass: int) -> StaticMask:
-        """The class's static mask."""
-        mask = self._masks.get(klass)
+        """The class's static mask, shared by all classes with the same rules."""
+        rules = rules_of(self.specs[klass], self._statics.strings)
+        mask = self._masks.get(rules)
         if mask is None:
-            rules = rules_of(self.specs[klass], self._statics.strings)
-            mask = self._masks[klass] = StaticMask(self._statics, rules)
+            if len(self._masks) >= MASKS_MAX:
+                self._masks.clear()
+            mask = self._masks[rules] = StaticMask(self._statics, rules)
         return mask
 
     def resolve(self) -> list[int]:
@@ -66,7 +70,7 @@ class ClassTable:
         resolved = [
             klass
             for klass in self._unresolved
-            if any(name in known for name, _ in self._absent(klass))
+            if any(name in known for name in self._absent(klass))
         ]
         for klass in resolved:
             self._set_demand(klass)
@@ -78,24 +82,28 @@ class ClassTable:
         self.specs.append(spec)
         self.encoded.append(encoded)
         if klass == len(self.columns.entries):
-            self.columns = _grown(self.columns, 2 * klass)
+            grown = _columns(2 * klass)
+            copy_corner(self.columns, grown)
+            self.columns = grown
         profile = self._known_profiles.get(spec.profile)
         self.profiles.append(profile)
         self.columns.weights[klass] = profile.weights() if profile else 0
+        self.columns.is_hooked[klass] = profile is not None and not profile.is_fused
         demand = dict(spec.demand)
         self.columns.scored[klass] = demand.get("cpu", 0), demand.get("memory", 0)
         self._set_demand(klass)
         if self._absent(klass):
             self._unresolved.append(klass)
 
-    def _absent(self, klass: int) -> list[tuple[str, int]]:
+    def _absent(self, klass: int) -> list[str]:
+        """Resources of the class that no node had when it was last looked at."""
         count = int(self.columns.entries[klass])
         absent = (self.columns.resource[klass, :count] == ABSENT).tolist()
-        demand = _with_slot(self.specs[klass])
-        return [entry for entry, is_absent in zip(demand, absent, strict=True) if is_absent]
+        names = demanded(self.specs[klass])
+        return [name for (name, _), is_absent in zip(names, absent, strict=True) if is_absent]
 
     def _set_demand(self, klass: int) -> None:
-        demand = _with_slot(self.specs[klass])
+        demand = demanded(self.specs[klass])
         numbers = self._resources.numbers
         self.columns.entries[klass] = len(demand)
         for j, (name, amount) in enumerate(demand):
@@ -103,7 +111,8 @@ class ClassTable:
             self.columns.amount[klass, j] = amount
 
 
-def _with_slot(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
+def demanded(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
+    """What a replica takes of a node, in the order of the columns: the pod slot first."""
     return ((POD_SLOT, 1), *spec.demand)
 
 
@@ -114,11 +123,5 @@ def _columns(size: int) -> Classes:
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
         scored=np.zeros((size, 2), np.int64),
         weights=np.zeros((size, FUSED_COUNT), np.int64),
+        is_hooked=np.zeros(size, np.bool_),
     )
-
-
-def _grown(old: Classes, size: int) -> Classes:
-    new = _columns(size)
-    for before, after in zip(old, new, strict=True):
-        after[: len(before)] = before
-    return new

@@ -1,9 +1,11 @@
 """The scheduler's core: assignments in, plans out, over tables that follow the binder's stream.
 
-It owns nothing durable. Links: one dispatcher, one binder. It is able to place once a binder session's
-snapshot is whole; when that session ends, everything queued or not yet covered by a watermark goes back
-to the dispatcher. When the dispatcher's session ends its queue is dropped: the dispatcher voids those
-attempts itself, while plans under way stay assumed until the binder's watermark covers them.
+It owns nothing durable. Links: one dispatcher, one binder. It can place once a binder session's
+snapshot is whole; until then assignments are given back at once, because another scheduler may be
+able while this one has nothing but hope that its binder returns. When a binder's session ends,
+whatever is queued or not covered by a watermark goes back to the dispatcher, too. When the
+dispatcher's session ends its queue is dropped: the dispatcher voids those attempts itself, while
+plans under way stay assumed until the binder's watermark covers them.
 """
 
 from __future__ import annotations
@@ -11,24 +13,25 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from cell.effects import Effect, Event, PeerDown, PeerUp, Received, Send, Tick, WakeAt
-from cell.fit.pinned import NOWHERE
 from cell.messages import Ability, Assign, ClassDef, Plan, State, Unplaced
-from cell.reasons import Reason, Wake
-from cell.unit import NO_PIN, Assignments, NoFits, PlanOp, PlanRows, Shortfalls
+from cell.unit import NoFits, PlanRows, Shortfalls
+from scheduler.answers import plan_rows, unplaced, unready
 from scheduler.classes import ClassTable
 from scheduler.config import SchedulerConfig
-from scheduler.explain import Explanation, explain, too_few, unknown_profile
+from scheduler.explain import Explainer
 from scheduler.framework.plugin import Plugin
 from scheduler.framework.profiles import load_profiles
-from scheduler.kernels.layout import ANYWHERE, Placements
-from scheduler.placement import Batch, Placement
-from scheduler.slices import Queued, cut, unit_starts
+from scheduler.placement import Placement
+from scheduler.queue import Queued, queued
 from scheduler.tables import NodeTables, Resources, Ties
+
+DEFAULT = SchedulerConfig()
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -39,14 +42,14 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class SchedulerCore:
-    """See the module."""
+    """See the module. Kernels should be warm (`scheduler.warm`) before the first event."""
 
     def __init__(
         self,
         name: str,
-        partition: int,
-        partitions: int,
-        config: SchedulerConfig,
+        partition: int = 0,
+        partitions: int = 1,
+        config: SchedulerConfig = DEFAULT,
         registry: Mapping[str, type[Plugin]] | None = None,
     ) -> None:
         self.name = name
@@ -81,34 +84,38 @@ class SchedulerCore:
     @property
     def queued_rows(self) -> int:
         """Assignment rows not yet placed, for views."""
-        return sum(len(queued.rows) for queued in self._queue)
+        return sum(len(entry.rest) for entry in self._queue)
 
     def handle(self, now_us: int, event: Event) -> list[Effect]:
         """The core's only way in; see `cell.effects`."""
-        effects: list[Effect] = []
         match event:
+            case Received(peer, Assign() as assign) if peer == self._dispatcher:
+                return self._accept(assign) + self._place(now_us)
+            case Received(peer, State() as state) if peer == self._binder:
+                return self._follow(state) + self._place(now_us)
+            case Tick():
+                return self._place(now_us)
             case PeerUp(peer, hello) if hello.role == "dispatcher":
                 self._forget_dispatcher()
                 self._dispatcher = peer
-                effects.append(Send(peer, Ability(self.is_ready)))
+                return [Send(peer, Ability(self.is_ready))]
             case PeerUp(peer, hello) if hello.role == "binder":
-                effects += self._lose_binder()
+                effects = self._lose_binder()
                 self._binder = peer
+                return effects
             case PeerDown(peer) if peer == self._dispatcher:
                 self._forget_dispatcher()
+                return []
             case PeerDown(peer) if peer == self._binder:
-                effects += self._lose_binder()
-            case Received(peer, Assign() as assign) if peer == self._dispatcher:
-                self._accept(assign)
-                effects += self._place(now_us)
-            case Received(peer, State() as state) if peer == self._binder:
-                effects += self._follow(state)
-                effects += self._place(now_us)
-            case Tick():
-                effects += self._place(now_us)
+                return self._lose_binder()
+            case PeerDown():
+                return []
             case _:
                 raise ValueError(f"{type(event).__name__} is no event of a scheduler now")
-        return effects
+
+    def snapshot(self) -> list[Any]:
+        """Nothing is durable here."""
+        return []
 
     # Links
 
@@ -120,65 +127,48 @@ class SchedulerCore:
 
     def _lose_binder(self) -> list[Effect]:
         """Give back what no binder will answer; the next session begins with empty tables."""
-        was_ready = self.is_ready
-        self._binder = ""
         effects: list[Effect] = []
-        if self._dispatcher and was_ready:
+        if self.is_ready and self._dispatcher:
             effects.append(Send(self._dispatcher, Ability(False)))
-        for planned in self._planned:
-            effects += self._give_back(planned.rows)
+        self._binder = ""
+        lost = [unready(planned.rows) for planned in self._planned]
+        lost += [unready(entry.rest) for entry in self._queue]
         self._planned.clear()
-        effects += self._give_back_queue()
+        self._queue.clear()
         self._begin_tables()
-        return effects
+        return effects + self._give_back(lost)
 
     def _begin_tables(self) -> None:
         self._tables = NodeTables(self._resources, self._ties)
         self._classes.follow(self._tables.statics)
         self._placement = Placement(self._tables, self._classes, self._config.class_slots_max)
+        self._explainer = Explainer(self._tables, self._classes)
         self._sent_classes = np.zeros(0, np.bool_)
 
-    def _give_back_queue(self) -> list[Effect]:
-        effects: list[Effect] = []
-        while self._queue:
-            effects += self._give_back(self._queue.popleft().rows)
-        return effects
-
-    def _give_back(self, rows: Assignments | PlanRows) -> list[Effect]:
-        """One NoFit per unit: retry soon, elsewhere or here."""
+    def _give_back(self, answers: list[NoFits]) -> list[Effect]:
+        rows = NoFits.concat(answers)
         if not self._dispatcher or not len(rows):
             return []
-        first = unit_starts(rows.uid_hi, rows.uid_lo)[:-1]
-        fits = NoFits.of(
-            handle=rows.handle[first],
-            uid_hi=rows.uid_hi[first],
-            uid_lo=rows.uid_lo[first],
-            attempt=rows.attempt[first],
-            reason=Reason.SCHEDULER_UNREADY,
-            argument=0,
-            wakes=0,
-        )
-        return [Send(self._dispatcher, Unplaced(fits, Shortfalls.empty()))]
+        return [Send(self._dispatcher, Unplaced(rows, Shortfalls.empty()))]
 
     # Streams
 
-    def _accept(self, assign: Assign) -> None:
-        self._learn(assign.classes)
-        rows = assign.rows
-        if len(rows):
-            nodes = [self._tables.statics.node_of(name) for name in assign.pins]
-            pins = np.array([*nodes, ANYWHERE], np.int32)
-            chosen = np.where(rows.pin == NO_PIN, len(nodes), rows.pin)
-            klass = self._stream_classes[rows.klass]
-            self._queue.append(Queued(assign.term, rows, klass, assign.pins, pins[chosen]))
+    def _accept(self, assign: Assign) -> list[Effect]:
+        for entry in assign.classes:
+            self._learn(entry)
+        if not self.is_ready:
+            return self._give_back([unready(assign.rows)])
+        if len(assign.rows):
+            self._queue.append(queued(assign, self._stream_classes))
+        return []
 
-    def _learn(self, classes: tuple[ClassDef, ...]) -> None:
-        for entry in classes:
-            if entry.index >= len(self._stream_classes):
-                grown = np.full(max(64, 2 * entry.index + 1), -1, np.int32)
-                grown[: len(self._stream_classes)] = self._stream_classes
-                self._stream_classes = grown
-            self._stream_classes[entry.index] = self._classes.intern(entry.encoded)
+    def _learn(self, entry: ClassDef) -> None:
+        known = len(self._stream_classes)
+        if entry.index >= known:
+            grown = np.full(max(64, 2 * entry.index + 1), -1, np.int32)
+            grown[:known] = self._stream_classes
+            self._stream_classes = grown
+        self._stream_classes[entry.index] = self._classes.intern(entry.encoded)
 
     def _follow(self, state: State) -> list[Effect]:
         was_ready = self.is_ready
@@ -188,3 +178,44 @@ class SchedulerCore:
         if self.is_ready and not was_ready and self._dispatcher:
             return [Send(self._dispatcher, Ability(True))]
         return []
+
+    # Placing
+
+    def _place(self, now_us: int) -> list[Effect]:
+        """Place what is queued, in order, as far as one call may go."""
+        effects: list[Effect] = []
+        left_ns = self._config.core_ms_max * 1_000_000
+        while self._queue and left_ns > 0:
+            entry = self._queue[0]
+            batch = entry.batch(self._tables)
+            placed = self._placement.place(batch, entry.unit, self._config.plan_rows_max, left_ns)
+            left_ns -= placed.spent
+            if len(placed.out.row):
+                effects.append(self._plan(entry.term, plan_rows(entry, placed.out, self._tables)))
+            units = slice(entry.unit, placed.unit)
+            answer = unplaced(entry, batch, placed.out, units, self._explainer)
+            if answer is not None:
+                effects.append(Send(self._dispatcher, answer))
+            entry.unit = placed.unit
+            if entry.is_done:
+                self._queue.popleft()
+        if self._queue:
+            effects.append(WakeAt(now_us))
+        return effects
+
+    def _plan(self, term: int, rows: PlanRows) -> Send:
+        """Assume the rows, and tell the binder."""
+        first = self._tables.assume(rows.node, rows.klass)
+        self._planned.append(Planned(first + len(rows), rows))
+        classes = self._classes_to_tell(rows)
+        return Send(self._binder, Plan(term, first, self._tables.generation, rows, classes))
+
+    def _classes_to_tell(self, rows: PlanRows) -> tuple[ClassDef, ...]:
+        """Classes that this binder session has not heard of."""
+        if len(self._sent_classes) < len(self._classes.specs):
+            grown = np.zeros(2 * len(self._classes.specs), np.bool_)
+            grown[: len(self._sent_classes)] = self._sent_classes
+            self._sent_classes = grown
+        new = np.unique(rows.klass[~self._sent_classes[rows.klass]])
+        self._sent_classes[new] = True
+        return tuple(ClassDef(k, self._classes.encoded[k]) for k in new.tolist())

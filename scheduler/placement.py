@@ -1,7 +1,7 @@
-"""Placement: keeps the keys of classes in use and runs the placing kernel over slices of assignments.
+"""Placement: runs the placing kernel over assigned units, and the hooks where a profile needs them.
 
-The core calls `place` with rows in order of law; what is returned is already assumed in the tables'
-columns. Slots are given to classes as they come and taken from the longest unused.
+The core calls `place` with units in order of law; what is returned is already taken from the
+tables' columns, whole units up to a limit.
 """
 
 from __future__ import annotations
@@ -11,134 +11,105 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.classes import ClassTable
-from scheduler.kernels.layout import BLOCK, NO_SLOT, Placements, Rows, Slots
+from scheduler.hooked import Hooked
+from scheduler.kernels.layout import (
+    HOOKED,
+    MADE,
+    NO_ROW,
+    SPENT,
+    UNIT,
+    Limits,
+    Placements,
+    Rows,
+)
 from scheduler.kernels.place import place
+from scheduler.slots import ClassSlots
 from scheduler.tables import LOG_SIZE, NodeTables
 
-NEVER = -(1 << 40)
-"""`seen` of a slot whose keys were never computed."""
 LAG_MIN = 64
 _SCAN_NODES_PER_REPAIR = 10
 """A scan of this many nodes costs as much as one repair."""
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Rows to place by column, `start` delimiting units; classes are local numbers."""
+    """Units by row, `start` delimiting them; classes are local numbers, pins node indices."""
 
     start: NDArray[np.int64]
     klass: NDArray[np.int32]
     pin: NDArray[np.int32]
-    count: NDArray[np.int64]
+    want: NDArray[np.int64]
     min: NDArray[np.int64]
 
 
+class Placed(msgspec.Struct, frozen=True):
+    """What became of the units before `unit`; `out` has what was made, `spent` is estimated ns."""
+
+    unit: int
+    spent: int
+    out: Placements
+
+
 class Placement:
-    """Keys per class over one session's node tables."""
+    """Places over one session's node tables."""
 
     def __init__(self, tables: NodeTables, classes: ClassTable, slots_max: int) -> None:
         self._tables = tables
         self._classes = classes
-        self._slots_max = slots_max
-        self._slots = _slots(1, len(tables.columns.base))
-        self._slot_of = np.full(64, NO_SLOT, np.int32)
-        self._used_at = np.zeros(slots_max, np.int64)
-        self._mask_at = np.zeros(slots_max, np.int64)
-        self._filled = 0
+        self._slots = ClassSlots(tables, classes, slots_max)
+        self._hooked = Hooked(tables, classes)
         self._calls = 0
 
-    @property
-    def slots_max(self) -> int:
-        """Most classes that one call can place."""
-        return self._slots_max
+    def place(self, batch: Batch, unit: int, rows_max: int, spent_max: int) -> Placed:
+        """Place units from `unit` on, at least one of them.
 
-    def place(self, batch: Batch) -> Placements:
-        """Place units in order and assume what was placed; arrays are cut to what was made."""
+        No further unit is begun when the estimated nanoseconds are spent, and none that could make
+        more than `rows_max` placements.
+        """
         self._calls += 1
-        self._fit_arrays()
-        slots = self._take_slots(batch.klass)
-        replicas = int(batch.count.sum())
+        units = self._units_at_once(batch, unit)
+        lo, hi = batch.start[unit], batch.start[units]
+        slot = np.zeros(len(batch.klass), np.int32)
+        slot[lo:hi] = self._slots.hold(batch.klass[lo:hi], self._calls)
+        rows = Rows(batch.start, batch.klass, slot, batch.pin, batch.want, batch.min)
+        padded = self._tables.padded_count
+        limits = Limits(
+            nodes=padded,
+            lag_max=min(LOG_SIZE, max(LAG_MIN, padded // _SCAN_NODES_PER_REPAIR)),
+            units=units,
+            rows_max=rows_max,
+            spent_max=spent_max,
+            call=self._calls,
+        )
+        size = max(
+            rows_max, int(np.add.reduceat(batch.want[lo:hi], batch.start[unit:units] - lo).max())
+        )
         out = Placements(
-            row=np.empty(replicas, np.int32),
-            node=np.empty(replicas, np.int32),
-            index=np.empty(replicas, np.int32),
+            row=np.empty(size, np.int32),
+            node=np.empty(size, np.int32),
+            nth=np.empty(size, np.int32),
             got=np.zeros(len(batch.klass), np.int64),
-            is_placed=np.zeros(len(batch.start) - 1, np.bool_),
+            short=np.full(len(batch.start) - 1, NO_ROW, np.int32),
         )
-        rows = Rows(batch.start, batch.klass, slots, batch.pin, batch.count, batch.min)
-        count = self._tables.padded_count
-        lag_max = min(LOG_SIZE, max(LAG_MIN, count // _SCAN_NODES_PER_REPAIR))
-        made = place(
-            self._tables.columns,
-            self._classes.columns,
-            self._slots,
-            self._tables.log,
-            rows,
-            out,
-            count,
-            lag_max,
-        )
-        return out._replace(row=out.row[:made], node=out.node[:made], index=out.index[:made])
+        progress = np.array([unit, 0, 0], np.int64)
+        self._run(rows, out, progress, limits)
+        made = int(progress[MADE])
+        cut = out._replace(row=out.row[:made], node=out.node[:made], nth=out.nth[:made])
+        return Placed(int(progress[UNIT]), int(progress[SPENT]), cut)
 
-    def _fit_arrays(self) -> None:
-        """Follow growth of the tables, and of what classes can demand."""
-        if self._slots.keys.shape[1] != len(self._tables.columns.base):
-            self._slots = _slots(len(self._slots.klass), len(self._tables.columns.base))
-            self._slot_of[:] = NO_SLOT
-            self._filled = 0
-        if len(self._slot_of) < len(self._classes.specs):
-            grown = np.full(2 * len(self._classes.specs), NO_SLOT, np.int32)
-            grown[: len(self._slot_of)] = self._slot_of
-            self._slot_of = grown
-        for klass in self._classes.resolve():
-            if self._slot_of[klass] != NO_SLOT:
-                self._slots.seen[self._slot_of[klass]] = NEVER
+    def _run(
+        self, rows: Rows, out: Placements, progress: NDArray[np.int64], limits: Limits
+    ) -> None:
+        tables, slots = self._tables, self._slots.columns
+        shared = tables.columns, self._classes.columns, slots, tables.log, rows, out, progress
+        while place(*shared, limits) == HOOKED:
+            self._hooked.place_unit(slots, rows, out, progress, limits)
 
-    def _take_slots(self, klass: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Slot per row, with masks up to date; NO_SLOT for classes without a profile."""
-        present = np.flatnonzero(np.bincount(klass))
-        held = self._slot_of[present]
-        self._used_at[held[held != NO_SLOT]] = self._calls
-        for number in present[held == NO_SLOT].tolist():
-            if self._classes.profiles[number] is not None:
-                self._give_slot(number)
-        changes = self._tables.statics.changes
-        held = self._slot_of[present]
-        is_stale = (held != NO_SLOT) & (self._mask_at[held] != changes)
-        for number in present[is_stale].tolist():
-            slot = self._slot_of[number]
-            mask = self._classes.mask(number).read()
-            self._slots.mask[slot, : len(mask)] = mask
-            self._mask_at[slot] = changes
-        return self._slot_of[klass]
-
-    def _give_slot(self, klass: int) -> None:
-        if self._filled == self._slots_max:
-            slot = int(np.argmin(self._used_at))
-            self._slot_of[self._slots.klass[slot]] = NO_SLOT
-        else:
-            slot = self._filled
-            self._filled += 1
-            if slot == len(self._slots.klass):
-                self._grow_slots(min(2 * slot, self._slots_max))
-        self._slot_of[klass] = slot
-        self._slots.klass[slot] = klass
-        self._slots.seen[slot] = NEVER
-        self._slots.mask[slot] = False
-        self._mask_at[slot] = -1
-        self._used_at[slot] = self._calls
-
-    def _grow_slots(self, size: int) -> None:
-        new = _slots(size, self._slots.keys.shape[1])
-        for before, after in zip(self._slots, new, strict=True):
-            after[: len(before)] = before
-        self._slots = new
-
-
-def _slots(size: int, nodes: int) -> Slots:
-    return Slots(
-        klass=np.zeros(size, np.int32),
-        keys=np.full((size, nodes), -1, np.int32),
-        tops=np.full((size, nodes // BLOCK), -1, np.int32),
-        mask=np.zeros((size, nodes), np.bool_),
-        seen=np.full(size, NEVER, np.int64),
-    )
+    def _units_at_once(self, batch: Batch, unit: int) -> int:
+        """End of the units from `unit` on whose classes have slots for all of them."""
+        lo = int(batch.start[unit])
+        klass = batch.klass[lo:]
+        if np.count_nonzero(np.bincount(klass)) > self._slots.slots_max:
+            first = np.sort(np.unique(klass, return_index=True)[1])
+            row = lo + int(first[self._slots.slots_max])
+            return int(np.searchsorted(batch.start, row, side="right")) - 1
+        return len(batch.start) - 1

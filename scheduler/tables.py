@@ -1,8 +1,8 @@
-"""Node tables of a scheduler: a copy of the binder's, plus what it has planned and not yet seen covered.
+"""Node tables of a scheduler: the binder's, less what it has planned and not yet seen covered.
 
-The core feeds it State messages and its own plans. free = allocatable − used − assumed always holds for
-every node. An assumption is dropped by the stream's watermark and by nothing else; rows of an older
-incarnation or generation never overwrite newer ones. A new session begins with new tables.
+The core feeds it State messages and its own plans. free = allocatable - used - assumed always holds
+for every node. An assumption is dropped by the stream's watermark and by nothing else; rows of an
+older incarnation or generation never overwrite newer ones. A new session begins with new tables.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class NodeTables:
         self.generation = max(self.generation, state.generation)
         self.is_whole |= state.is_last
 
-    def assume(self, nodes: NDArray[np.int32], klasses: NDArray[np.int32]) -> int:
+    def assume(self, nodes: NDArray[np.uint32], klasses: NDArray[np.uint32]) -> int:
         """Remember planned rows, whose room the kernel took; returns the first row's number."""
         first, size = self.next_row, len(nodes)
         if first + size - self._covered > len(self._ring_node):

@@ -1,8 +1,10 @@
-"""Plugins take whole columns: arrays over all nodes in, one array out, so that a numba loop can fill it.
+"""Plugins take whole columns: arrays over nodes in, one array out, so that a loop can fill it.
 
-A hard rule clears bits, a score adds integers. A score whose formula is compiled into the placing kernel
-names its place there (`fused`); a profile with any other plugin is placed replica by replica over whole
-columns, which costs a scan per replica.
+A hard rule clears bits, a score adds integers. What a plugin says of a node depends on that node's
+own entries and the class only: answers are kept per class and asked again for the nodes that
+changed, so a view may hold all nodes or a few. A score whose formula is compiled into the placing
+kernel names its place there (`fused`); a profile with any other plugin costs a call of its hooks
+per replica.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ SCORE_MAX = 100
 
 
 class View(msgspec.Struct, frozen=True):
-    """The cluster as plugins may read it, never write. Arrays are over all nodes, absent ones included."""
+    """Nodes as plugins may read them, never write; entry i of each array is of the same node."""
 
     resources: dict[str, int]
     """Row of each resource in the arrays below."""
     free: NDArray[np.int64]
-    """[resource, node]: allocatable − used − assumed."""
+    """[resource, node]: allocatable - used - assumed."""
     allocatable: NDArray[np.int64]
     """[resource, node]"""
     names: NDArray[np.int32]
@@ -41,7 +43,7 @@ class Plugin(ABC):
 
 
 class FilterPlugin(Plugin):
-    """A hard rule beside those of `cell.fit`. The binder does not know it: it only narrows the choice."""
+    """A hard rule beside those of `cell.fit`. The binder does not know it: it only narrows."""
 
     @abstractmethod
     def filter(self, view: View, spec: ClassSpec, feasible: NDArray[np.bool_]) -> None:

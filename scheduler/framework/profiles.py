@@ -1,7 +1,7 @@
 """Profiles: which plugins, with which weights, decide for a class. Called by the core at its start.
 
-In-tree plugins stand in a literal dict. Those outside come as a registry that the shell fills by entry
-point, with what a configured profile names and nothing else.
+In-tree plugins stand in a literal dict. Those outside come as a registry that the shell fills by
+entry point, with what a configured profile names and nothing else.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def plugins_wanted(configured: Mapping[str, Mapping[str, int]]) -> list[str]:
 def load_profiles(
     configured: Mapping[str, Mapping[str, int]], registry: Mapping[str, type[Plugin]]
 ) -> dict[str, Profile]:
-    """Built-in and configured profiles; `registry` has the plugins outside the tree. Raises BadProfile."""
+    """Built-in and configured profiles; `registry` has the plugins outside the tree.
+
+    Raises BadProfile.
+    """
     known = PLUGINS | dict(registry)
     return {
         name: _profile(name, weights, known)
@@ -72,9 +75,7 @@ def load_profiles(
     }
 
 
-def _profile(
-    name: str, weights: Mapping[str, int], known: Mapping[str, type[Plugin]]
-) -> Profile:
+def _profile(name: str, weights: Mapping[str, int], known: Mapping[str, type[Plugin]]) -> Profile:
     filters: list[FilterPlugin] = []
     scores: list[tuple[ScorePlugin, int]] = []
     for plugin_name, weight in weights.items():

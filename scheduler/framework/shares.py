@@ -13,8 +13,9 @@ DOWN, UP, PRESENT = 0, 1, 2
 
 
 def shares(view: View, spec: ClassSpec, resource: str) -> NDArray[np.int64]:
-    """[DOWN | UP | PRESENT, node]: share used with the replica there, rounded down and up, 0 to 1000,
-    and whether the node has the resource at all."""
+    """[DOWN | UP | PRESENT, node]: the share used with the replica there, in per mille rounded down
+    and up, and whether the node has the resource at all.
+    """
     out = np.zeros((3, view.free.shape[1]), np.int64)
     row = view.resources.get(resource)
     if row is None:

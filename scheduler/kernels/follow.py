@@ -1,4 +1,4 @@
-"""Following the binder's stream: assumptions dropped by watermark, room computed afresh where touched."""
+"""Following the binder's stream: assumptions end by watermark, touched room is computed afresh."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def forget(
 
 @njit
 def refresh(nodes: Nodes, log: Log, allocatable: I64, used: I64, touched: I64) -> None:
-    """free = allocatable − used − assumed for touched nodes; logs those whose room really changed.
+    """free = allocatable - used - assumed for touched nodes; logs those whose room really changed.
 
-    allocatable, used  # [node, resource]. Most rows the stream reports were assumed before, so that their
-    room is what it was and no class has to look at them again.
+    allocatable, used  # [node, resource]. Most rows the stream reports were assumed before, so that
+    their room is what it was and no class has to look at them again.
     """
     for node in touched:
         is_changed = False

@@ -1,8 +1,8 @@
-"""Keys: one int32 per (class, node) that orders nodes by own partition, score and tie, -1 if unfit.
+"""Keys: one int32 per (class, node): own partition first, then score, then tie; -1 if unfit.
 
-key = own partition (bit 30) | score (10 bits) | tie rank (20 bits). The rank is a permutation of node
-indices, seeded per scheduler, so that two schedulers rank equal nodes differently; it is inverted by
-arithmetic, so the largest key names its node.
+key = own partition (bit 30) | score (10 bits) | tie rank (20 bits). The rank is a permutation of
+node indices, seeded per scheduler, so that two schedulers rank equal nodes differently; it is
+inverted by arithmetic, so the largest key names its node.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def node_of(key: int, ties: I64) -> int:
     """The node whose key it is."""
     x = key & TIE_MASK
     x ^= x >> 10
-    x = (x * ties[2]) & TIE_MASK
+    x = (x * int(ties[2])) & TIE_MASK
     x ^= x >> 10
-    return (x ^ ties[0]) & TIE_MASK
+    return (x ^ int(ties[0])) & TIE_MASK
 
 
 @njit
@@ -58,9 +58,9 @@ def score_of(
 ) -> int:
     """Weighted sum of the fused plugins. Shares are per mille used, rounded down and up."""
     return (
-        weights[0] * least_of(cpu_up, memory_up, is_cpu, is_memory)
-        + weights[1] * most_of(cpu, memory, is_cpu, is_memory)
-        + weights[2] * balanced_of(cpu, memory, is_cpu, is_memory)
+        int(weights[0]) * least_of(cpu_up, memory_up, is_cpu, is_memory)
+        + int(weights[1]) * most_of(cpu, memory, is_cpu, is_memory)
+        + int(weights[2]) * balanced_of(cpu, memory, is_cpu, is_memory)
     )
 
 
@@ -79,9 +79,11 @@ def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
     if not is_fitting(nodes, classes, klass, node):
         return UNFIT
     row = nodes.rows[node]
-    capacity, wide = row[CPU], row[MEMORY]
-    cpu = min(max(capacity - row[HEAD + CPU] + classes.scored[klass, 0], 0), capacity) * 1000
-    memory = min(max(wide - row[HEAD + MEMORY] + classes.scored[klass, 1], 0), wide) * 1000
+    capacity, wide = int(row[CPU]), int(row[MEMORY])
+    cpu_used = capacity - int(row[HEAD + CPU]) + int(classes.scored[klass, 0])
+    memory_used = wide - int(row[HEAD + MEMORY]) + int(classes.scored[klass, 1])
+    cpu = min(max(cpu_used, 0), capacity) * 1000
+    memory = min(max(memory_used, 0), wide) * 1000
     cpu_share = cpu // capacity if capacity > 0 else 0
     memory_share = memory // wide if wide > 0 else 0
     score = score_of(
@@ -89,8 +91,8 @@ def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
         cpu_share + (cpu_share * capacity < cpu),
         memory_share,
         memory_share + (memory_share * wide < memory),
-        int(capacity > 0),
-        int(wide > 0),
+        1 if capacity > 0 else 0,
+        1 if wide > 0 else 0,
         classes.weights[klass],
     )
     return int(nodes.base[node] + (score << TIE_BITS))
@@ -144,7 +146,7 @@ def _score(
         m += np.int64((m + 1) * wide <= memory) & is_memory
         c_up = c + np.int64(c * capacity < cpu)
         m_up = m + np.int64(m * wide < memory)
-        score = score_of(c, c_up, m, m_up, is_cpu, is_memory, weights)
+        score = score_of(int(c), int(c_up), int(m), int(m_up), int(is_cpu), int(is_memory), weights)
         key = np.int32(base[i] + (score << TIE_BITS))
         keys[i] = key if keys[i] >= 0 else np.int32(-1)
 

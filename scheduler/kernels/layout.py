@@ -1,13 +1,13 @@
 """The arrays that kernels share, in named tuples (numba passes them as they are).
 
-Axes: node = node index, padded to whole blocks; resource = local resource number; klass = local class
-number; slot = a class whose keys are kept. Numbers of the first resources are fixed: kernels score
-cpu and memory.
+Axes: node = node index, padded to whole blocks; resource = local resource number; klass = local
+class number; slot = a class whose keys are kept. Numbers of the first resources are fixed: kernels
+score cpu and memory.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,18 @@ HEAD = 2
 ANYWHERE = -2
 """`pin` of a row that is not pinned; a pin to a node that is not there is `pinned.NOWHERE`."""
 NO_SLOT = -1
+NO_ROW = -1
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
+Bits = NDArray[np.bool_]
 
 
 class Nodes(NamedTuple):
     """What placing reads and writes of nodes."""
 
     free: I64
-    """[resource, node]: allocatable − used − assumed, for full scans."""
+    """[resource, node]: allocatable - used - assumed, for full scans."""
     rows: I64
     """[node, HEAD + resource]: the same row by row behind the capacities, for repairs."""
     capacity: I64
@@ -58,6 +60,8 @@ class Classes(NamedTuple):
     """[klass, cpu | memory]: demand of the scored resources."""
     weights: I64
     """[klass, least | most | balanced]"""
+    is_hooked: Bits
+    """[klass]: the profile has plugins that are not compiled into the kernel."""
 
 
 class Slots(NamedTuple):
@@ -69,10 +73,12 @@ class Slots(NamedTuple):
     """[slot, node]: -1 where the class does not fit."""
     tops: I32
     """[slot, block]: the largest key of each block."""
-    mask: NDArray[np.bool_]
+    mask: Bits
     """[slot, node]: the static rules' answer."""
     seen: I64
     """[slot]"""
+    refused_at: I64
+    """[slot]: the last call in which a unit found no room for the class."""
 
 
 class Log(NamedTuple):
@@ -92,8 +98,10 @@ class Rows(NamedTuple):
     slot: I32
     """NO_SLOT where the class cannot be placed at all."""
     pin: I32
-    count: I64
+    want: I64
+    """At most so many replicas."""
     min: I64
+    """At least so many, or the unit gets nothing."""
 
 
 class Placements(NamedTuple):
@@ -101,9 +109,51 @@ class Placements(NamedTuple):
 
     row: I32
     node: I32
-    index: I32
+    nth: I32
     """How many of its row were placed before."""
     got: I64
     """[row]: replicas placed; of a unit that got nothing, as far as it came."""
-    is_placed: NDArray[np.bool_]
-    """[unit]"""
+    short: I32
+    """[unit]: the row for which a unit got nothing, NO_ROW for units placed."""
+
+
+class Limits(NamedTuple):
+    """Where one call of the placing kernel ends, and what it knows of the tables."""
+
+    nodes: int
+    """Nodes, padded to whole blocks."""
+    lag_max: int
+    """A slot further behind the log is scanned; at most the ring's size."""
+    units: int
+    """Units that may be placed: all before this one."""
+    rows_max: int
+    """Placements, unless one unit alone has more."""
+    spent_max: int
+    """Estimated nanoseconds after which no further unit is begun."""
+    call: int
+    """Number of the call."""
+
+
+UNIT, MADE, SPENT = 0, 1, 2
+"""Entries of the progress array: the next unit, placements made, nanoseconds spent (estimated)."""
+ENDED, HOOKED = 0, 1
+"""Why the kernel returned: no more units or a limit, or the next unit is for the plugins' hooks."""
+
+# What work costs, in nanoseconds: measured at 10,000 nodes, rounded up. Only the cutting of
+# batches depends on them.
+SCAN_NS = 2
+"""Per node."""
+REPAIR_NS = 30
+PLACE_NS = 60
+TOP_NS_SHIFT = 3
+"""One per so many blocks (as a power of two), to look for the best block."""
+EXPLAIN_NS = 10
+"""Per node."""
+HOOK_NS = 60_000
+"""One evaluation of hooks, and so many more per node as EXPLAIN_NS says."""
+
+
+def copy_corner(old: tuple[NDArray[Any], ...], new: tuple[NDArray[Any], ...]) -> None:
+    """Copy each old array into the first corner of the new one."""
+    for before, after in zip(old, new, strict=True):
+        after[tuple(slice(0, length) for length in before.shape)] = before

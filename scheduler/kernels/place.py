@@ -1,8 +1,8 @@
-"""Placing: whole units in order, each replica on the best node as the ones before it left the cluster.
+"""Placing: whole units in order, each replica on the best node as those before it left the cluster.
 
-Exactly greedy one by one. A class's keys follow the change log when it is next used: a few changes are
-repaired node by node, a long lag costs one scan. A unit gets all its minima or nothing, and what it took
-is given back; replicas above the minima come after all minima of the unit.
+Exactly greedy one by one. A class's keys follow the change log when it is next used: a few changes
+are repaired node by node, a long lag costs one scan. A unit gets all its minima or nothing, and
+what it took is given back; replicas above the minima come after all minima of the unit.
 """
 
 from __future__ import annotations
@@ -13,10 +13,24 @@ from cell.jit import njit
 from scheduler.kernels.keys import is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
+    BLOCK,
+    ENDED,
+    EXPLAIN_NS,
     HEAD,
+    HOOKED,
     I32,
+    I64,
+    MADE,
+    NO_ROW,
     NO_SLOT,
+    PLACE_NS,
+    REPAIR_NS,
+    SCAN_NS,
+    SPENT,
+    TOP_NS_SHIFT,
+    UNIT,
     Classes,
+    Limits,
     Log,
     Nodes,
     Placements,
@@ -43,26 +57,85 @@ def note(log: Log, node: int) -> None:
 
 
 @njit
-def catch_up(
-    nodes: Nodes, classes: Classes, slots: Slots, log: Log, slot: int, count: int, lag_max: int
+def put(
+    nodes: Nodes,
+    classes: Classes,
+    log: Log,
+    rows: Rows,
+    out: Placements,
+    made: int,
+    row: int,
+    node: int,
 ) -> None:
-    """Make the keys of a slot right for the nodes as they are."""
-    head = log.head[0]
-    if head - slots.seen[slot] > lag_max:
-        scan(nodes, classes, slots, slot, count)
-    else:
-        for i in range(slots.seen[slot], head):
-            repair(nodes, classes, slots, slot, log.ring[i & (len(log.ring) - 1)])
-    slots.seen[slot] = head
+    """Place the row's next replica on the node, as placement number `made`."""
+    take(nodes, classes, rows.klass[row], node, 1)
+    note(log, node)
+    out.row[made] = row
+    out.node[made] = node
+    out.nth[made] = out.got[row]
+    out.got[row] += 1
 
 
 @njit
-def _best(tops: I32, blocks: int) -> int:
+def undo(
+    nodes: Nodes, classes: Classes, log: Log, rows: Rows, out: Placements, first: int, made: int
+) -> None:
+    """Give back what placements `first` to `made` took; `got` keeps how far the unit came."""
+    for i in range(first, made):
+        take(nodes, classes, rows.klass[out.row[i]], out.node[i], -1)
+        note(log, out.node[i])
+
+
+@njit
+def catch_up(
+    nodes: Nodes, classes: Classes, slots: Slots, log: Log, slot: int, limits: Limits
+) -> int:
+    """Make the keys of a slot right for the nodes as they are; returns what it cost."""
+    head = log.head[0]
+    lag = head - slots.seen[slot]
+    if lag > limits.lag_max:
+        scan(nodes, classes, slots, slot, limits.nodes)
+        cost = limits.nodes * SCAN_NS
+    else:
+        for i in range(slots.seen[slot], head):
+            repair(nodes, classes, slots, slot, log.ring[i & (len(log.ring) - 1)])
+        cost = lag * REPAIR_NS
+    slots.seen[slot] = head
+    return int(cost)
+
+
+@njit
+def best_of(tops: I32, blocks: int) -> int:
+    """The largest key of a slot."""
     part = tops[:blocks]
     best = np.int32(-1)
     for i in range(len(part)):
         best = max(best, part[i])
     return int(best)
+
+
+@njit
+def _place_pinned(
+    nodes: Nodes,
+    classes: Classes,
+    slots: Slots,
+    log: Log,
+    rows: Rows,
+    out: Placements,
+    progress: I64,
+    row: int,
+    want: int,
+) -> None:
+    """Up to `want` replicas more of a row on its pinned node."""
+    slot, klass, node = rows.slot[row], rows.klass[row], rows.pin[row]
+    if node < 0 or not slots.mask[slot, node]:
+        return
+    for _ in range(want):
+        if not is_fitting(nodes, classes, klass, node):
+            return
+        put(nodes, classes, log, rows, out, progress[MADE], row, node)
+        progress[MADE] += 1
+        progress[SPENT] += PLACE_NS
 
 
 @njit
@@ -73,41 +146,78 @@ def _place_row(
     log: Log,
     rows: Rows,
     out: Placements,
+    progress: I64,
+    limits: Limits,
     row: int,
     want: int,
-    made: int,
-    count: int,
-    lag_max: int,
-) -> int:
-    """Place up to `want` replicas more of a row; returns the new number of placements."""
-    slot, klass, pin = rows.slot[row], rows.klass[row], rows.pin[row]
+) -> None:
+    """Up to `want` replicas more of a row."""
+    slot = rows.slot[row]
     if slot == NO_SLOT or want <= 0:
-        return made
-    if pin == ANYWHERE:
-        catch_up(nodes, classes, slots, log, slot, count, lag_max)
+        return
+    if rows.pin[row] != ANYWHERE:
+        _place_pinned(nodes, classes, slots, log, rows, out, progress, row, want)
+        return
+    progress[SPENT] += catch_up(nodes, classes, slots, log, slot, limits)
+    blocks = limits.nodes // BLOCK
     for _ in range(want):
-        if pin == ANYWHERE:
-            best = _best(slots.tops[slot], count // 64)
-            if best < 0:
-                break
-            node = node_of(best, nodes.ties)
-        else:
-            node = pin
-            if node < 0 or not slots.mask[slot, node]:
-                break
-            if not is_fitting(nodes, classes, klass, node):
-                break
-        take(nodes, classes, klass, node, 1)
-        note(log, node)
-        if pin == ANYWHERE:
-            repair(nodes, classes, slots, slot, node)
-            slots.seen[slot] = log.head[0]
-        out.row[made] = row
-        out.node[made] = node
-        out.index[made] = out.got[row]
-        out.got[row] += 1
-        made += 1
-    return made
+        best = best_of(slots.tops[slot], blocks)
+        if best < 0:
+            return
+        node = node_of(best, nodes.ties)
+        put(nodes, classes, log, rows, out, progress[MADE], row, node)
+        repair(nodes, classes, slots, slot, node)
+        slots.seen[slot] = log.head[0]
+        progress[MADE] += 1
+        progress[SPENT] += PLACE_NS + (blocks >> TOP_NS_SHIFT)
+
+
+@njit
+def _place_unit(
+    nodes: Nodes,
+    classes: Classes,
+    slots: Slots,
+    log: Log,
+    rows: Rows,
+    out: Placements,
+    progress: I64,
+    limits: Limits,
+) -> int:
+    """Place the next unit; returns NO_ROW, or the row for which it got nothing."""
+    first, unit = progress[MADE], progress[UNIT]
+    lo, hi = rows.start[unit], rows.start[unit + 1]
+    for row in range(lo, hi):
+        least = rows.min[row]
+        _place_row(nodes, classes, slots, log, rows, out, progress, limits, row, least)
+        if out.got[row] < least:
+            undo(nodes, classes, log, rows, out, first, progress[MADE])
+            progress[MADE] = first
+            return int(row)
+    for row in range(lo, hi):
+        extra = rows.want[row] - rows.min[row]
+        _place_row(nodes, classes, slots, log, rows, out, progress, limits, row, extra)
+    return NO_ROW if progress[MADE] > first else int(lo)
+
+
+@njit
+def is_room_left(rows: Rows, progress: I64, limits: Limits) -> bool:
+    """Whether the limits let the next unit begin."""
+    unit = progress[UNIT]
+    if unit >= limits.units or progress[SPENT] >= limits.spent_max:
+        return False
+    want = 0
+    for row in range(rows.start[unit], rows.start[unit + 1]):
+        want += rows.want[row]
+    return bool(progress[MADE] == 0 or progress[MADE] + want <= limits.rows_max)
+
+
+@njit
+def is_for_hooks(classes: Classes, rows: Rows, unit: int) -> bool:
+    """Whether a class of the unit is judged by plugins outside the kernel."""
+    for row in range(rows.start[unit], rows.start[unit + 1]):
+        if classes.is_hooked[rows.klass[row]]:
+            return True
+    return False
 
 
 @njit
@@ -118,35 +228,20 @@ def place(
     log: Log,
     rows: Rows,
     out: Placements,
-    count: int,
-    lag_max: int,
+    progress: I64,
+    limits: Limits,
 ) -> int:
-    """Place units in order; returns the number of placements written to `out`.
-
-    `count` is the number of nodes padded to blocks; a slot that lags more than `lag_max` changes (at
-    most the ring's size) is scanned.
-    """
-    made = 0
-    for unit in range(len(rows.start) - 1):
-        first, lo, hi = made, rows.start[unit], rows.start[unit + 1]
-        is_whole = True
-        for row in range(lo, hi):
-            made = _place_row(
-                nodes, classes, slots, log, rows, out, row, rows.min[row], made, count, lag_max
-            )
-            if out.got[row] < rows.min[row]:
-                is_whole = False
-                break
-        if is_whole:
-            for row in range(lo, hi):
-                extra = rows.count[row] - rows.min[row]
-                made = _place_row(
-                    nodes, classes, slots, log, rows, out, row, extra, made, count, lag_max
-                )
-        else:
-            for i in range(first, made):
-                take(nodes, classes, rows.klass[out.row[i]], out.node[i], -1)
-                note(log, out.node[i])
-            made = first
-        out.is_placed[unit] = made > first
-    return made
+    """Place units in order from progress[UNIT] on; returns ENDED or HOOKED."""
+    while is_room_left(rows, progress, limits):
+        unit = progress[UNIT]
+        if is_for_hooks(classes, rows, unit):
+            return HOOKED
+        short = _place_unit(nodes, classes, slots, log, rows, out, progress, limits)
+        out.short[unit] = short
+        if short != NO_ROW and rows.slot[short] != NO_SLOT:
+            slot = rows.slot[short]
+            if slots.refused_at[slot] != limits.call:
+                slots.refused_at[slot] = limits.call
+                progress[SPENT] += limits.nodes * EXPLAIN_NS
+        progress[UNIT] += 1
+    return ENDED

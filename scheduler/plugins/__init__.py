@@ -1,1 +1,1 @@
-"""Score plugins in the tree, one package each: `plugin.py` reads like prose, `kernel.py` has the loop."""
+"""Score plugins in the tree, one package each: `plugin.py` for people, `kernel.py` for numba."""

@@ -1,5 +1,8 @@
-"""Least allocated, kube-scheduler's formula: the mean over cpu and memory of (capacity − used) · 100 /
-capacity, rounded down each; a resource that the node does not have is left out."""
+"""Least allocated, kube-scheduler's formula: the mean over cpu and memory of their free share.
+
+Each share is (capacity - used) * 100 / capacity, rounded down; a resource that the node does not
+have is left out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ I64 = NDArray[np.int64]
 
 @njit
 def least_of(cpu_up: int, memory_up: int, is_cpu: int, is_memory: int) -> int:
-    """Score 0..100 from shares used in per mille, rounded up (0..1000); x · 6554 >> 16 is x // 10."""
+    """Score 0..100 from shares used in per mille, rounded up; x * 6554 >> 16 is x // 10."""
     cpu = (100 - (((cpu_up + 9) * 6554) >> 16)) * is_cpu
     memory = (100 - (((memory_up + 9) * 6554) >> 16)) * is_memory
     return (cpu + memory) >> (is_cpu & is_memory)

@@ -1,5 +1,8 @@
-"""Most allocated, kube-scheduler's formula: the mean over cpu and memory of used · 100 / capacity,
-rounded down each; a resource that the node does not have is left out."""
+"""Most allocated, kube-scheduler's formula: the mean over cpu and memory of their used share.
+
+Each share is used * 100 / capacity, rounded down; a resource that the node does not have is left
+out.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ I64 = NDArray[np.int64]
 
 @njit
 def most_of(cpu: int, memory: int, is_cpu: int, is_memory: int) -> int:
-    """Score 0..100 from shares used in per mille, rounded down (0..1000); x · 6554 >> 16 is x // 10."""
-    return (
-        ((cpu * 6554) >> 16) * is_cpu + ((memory * 6554) >> 16) * is_memory
-    ) >> (is_cpu & is_memory)
+    """Score 0..100 from shares used in per mille, rounded down; x * 6554 >> 16 is x // 10."""
+    return (((cpu * 6554) >> 16) * is_cpu + ((memory * 6554) >> 16) * is_memory) >> (
+        is_cpu & is_memory
+    )
 
 
 @njit

@@ -1,0 +1,94 @@
+"""Slots: where keys of the classes in use are kept. Given as classes come, taken from the longest
+unused.
+
+`placement` asks before each call of a kernel; what must hold is that a slot's mask is up to date
+and that `seen` says up to which change its keys are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.classes import ClassTable
+from scheduler.kernels.layout import BLOCK, NO_SLOT, Slots, copy_corner
+from scheduler.tables import NodeTables
+
+NEVER = -(1 << 40)
+"""`seen` of a slot whose keys were never computed."""
+
+
+class ClassSlots:
+    """Slots over one session's node tables. `columns` is what kernels work on."""
+
+    def __init__(self, tables: NodeTables, classes: ClassTable, slots_max: int) -> None:
+        self.slots_max = slots_max
+        self._tables = tables
+        self._classes = classes
+        self._slot_of = np.full(64, NO_SLOT, np.int32)
+        self._used_at = np.zeros(slots_max, np.int64)
+        self._mask_at = np.zeros(slots_max, np.int64)
+        self._filled = 0
+        self.columns = _slots(1, len(tables.columns.base))
+
+    def hold(self, klass: NDArray[np.int32], call: int) -> NDArray[np.int32]:
+        """Slot per row for at most `slots_max` classes; NO_SLOT for classes without a profile."""
+        self._follow()
+        present = np.flatnonzero(np.bincount(klass))
+        held = self._slot_of[present]
+        self._used_at[held[held != NO_SLOT]] = call
+        for number in present[held == NO_SLOT].tolist():
+            if self._classes.profiles[number] is not None:
+                self._give(number, call)
+        held = self._slot_of[present]
+        changes = self._tables.statics.changes
+        is_stale = (held != NO_SLOT) & (self._mask_at[held] != changes)
+        for number in present[is_stale].tolist():
+            slot = self._slot_of[number]
+            mask = self._classes.mask(number).read()
+            self.columns.mask[slot, : len(mask)] = mask
+            self._mask_at[slot] = changes
+        return self._slot_of[klass]
+
+    def _follow(self) -> None:
+        """Follow growth of the tables, and of what classes can demand."""
+        if self.columns.keys.shape[1] != len(self._tables.columns.base):
+            self.columns = _slots(len(self.columns.klass), len(self._tables.columns.base))
+            self._slot_of[:] = NO_SLOT
+            self._filled = 0
+        if len(self._slot_of) < len(self._classes.specs):
+            grown = np.full(2 * len(self._classes.specs), NO_SLOT, np.int32)
+            grown[: len(self._slot_of)] = self._slot_of
+            self._slot_of = grown
+        for klass in self._classes.resolve():
+            if self._slot_of[klass] != NO_SLOT:
+                self.columns.seen[self._slot_of[klass]] = NEVER
+
+    def _give(self, klass: int, call: int) -> None:
+        if self._filled == self.slots_max:
+            slot = int(np.argmin(self._used_at))
+            self._slot_of[self.columns.klass[slot]] = NO_SLOT
+        else:
+            slot = self._filled
+            self._filled += 1
+            if slot == len(self.columns.klass):
+                grown = _slots(min(2 * slot, self.slots_max), self.columns.keys.shape[1])
+                copy_corner(self.columns, grown)
+                self.columns = grown
+        self._slot_of[klass] = slot
+        self.columns.klass[slot] = klass
+        self.columns.seen[slot] = NEVER
+        self.columns.mask[slot] = False
+        self._mask_at[slot] = -1
+        self._used_at[slot] = call
+
+
+def _slots(size: int, nodes: int) -> Slots:
+    return Slots(
+        klass=np.zeros(size, np.int32),
+        keys=np.full((size, nodes), -1, np.int32),
+        tops=np.full((size, nodes // BLOCK), -1, np.int32),
+        mask=np.zeros((size, nodes), np.bool_),
+        seen=np.full(size, NEVER, np.int64),
+        refused_at=np.zeros(size, np.int64),
+    )
