@@ -42,6 +42,7 @@ class Reason(IntEnum):
     WAITING_FOR_MEMBERS = 26
     EVICTED = 27
     SCHEDULER_UNREADY = 28
+    PROFILE = 29
 
 
 class Wake(IntFlag):
@@ -64,9 +65,13 @@ WAKERS: dict[Reason, Wake] = {
     Reason.UNSCHEDULABLE: Wake.NODE_ADDED | Wake.NODE_CHANGED,
     Reason.PINNED_NODE: Wake.NODE_ADDED | Wake.NODE_CHANGED,
     Reason.UNKNOWN_PROFILE: Wake.NONE,
+    Reason.PROFILE: Wake.ALL,
 }
 """What can cure a refusal. An unknown profile is cured by a new scheduler only (PeerUp wakes all).
 """
+
+NAMED = frozenset({Reason.INSUFFICIENT_RESOURCE, Reason.UNKNOWN_PROFILE, Reason.PROFILE})
+"""Reasons whose argument is a name: in messages it indexes the message's names."""
 
 _TEXT: dict[Reason, str] = {
     Reason.NONE: "",
@@ -98,6 +103,7 @@ _TEXT: dict[Reason, str] = {
     Reason.WAITING_FOR_MEMBERS: "waiting for the rest of the gang",
     Reason.EVICTED: "evicted",
     Reason.SCHEDULER_UNREADY: "its scheduler lost the binder's stream",
+    Reason.PROFILE: "profile {arg} refuses every node with room",
 }
 
 

@@ -197,6 +197,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Evicted."""
     REASON_SCHEDULER_UNREADY: _Reason.ValueType  # 28
     """Its scheduler lost the binder's stream."""
+    REASON_PROFILE: _Reason.ValueType  # 29
+    """Plugins of its profile refuse every node with room."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or waits. The argument's meaning is given per code; 0 where none is."""
@@ -259,6 +261,8 @@ REASON_EVICTED: Reason.ValueType  # 27
 """Evicted."""
 REASON_SCHEDULER_UNREADY: Reason.ValueType  # 28
 """Its scheduler lost the binder's stream."""
+REASON_PROFILE: Reason.ValueType  # 29
+"""Plugins of its profile refuse every node with room."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
