@@ -16,6 +16,7 @@ import msgspec
 
 ENVIRONMENT_PREFIX = "GODEL_"
 T = TypeVar("T", bound="ServiceConfig")
+L = TypeVar("L", bound=msgspec.Struct)
 
 
 class BadConfig(ValueError):
@@ -33,6 +34,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Address for clients."""
     link: str = ""
     """Address for links."""
+    limits: dict[str, Any] = {}
+    """Named limits of the core; `section` makes them its own type."""
 
 
 def client_address(state: str | Path, service: str) -> str:
@@ -65,6 +68,15 @@ def load(
         return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise BadConfig(str(error)) from None
+
+
+def section(kind: type[L], fields: Mapping[str, Any], name: str = "limits") -> L:
+    """A nested part of the settings as the type its owner names. Raises BadConfig."""
+    refuse_unknown(kind, dict(fields), f"{name}.")
+    try:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
+        raise BadConfig(str(error).replace("`$", f"`{name}")) from None
 
 
 def refuse_unknown(kind: type, fields: Any, prefix: str) -> None:

@@ -58,7 +58,7 @@ class Lock:
             self._file.close()
             raise StoreInUse(f"{path} is locked by another process") from None
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the lock back."""
         self._file.close()
 
@@ -130,7 +130,7 @@ class Store:
             self._queue.put(None)
             self._thread.join()
         self._db.close()
-        self._lock.release()
+        self._lock.close()
 
     def _run(self) -> None:
         try:

@@ -1,0 +1,94 @@
+"""The dispatcher as a service: Placement for clients, links of schedulers, dials the binder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from runtime.config import ServiceConfig, client_address, link_address, section
+from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
+
+if TYPE_CHECKING:
+    import msgspec
+
+    from dispatcher.core import DispatcherCore
+    from runtime.loop import Shell
+
+
+class Settings(ServiceConfig, frozen=True, kw_only=True):
+    """The dispatcher's settings; `limits` are those of `dispatcher.config`."""
+
+    name: str = "dispatcher"
+    binder: str = ""
+    """Where the binder listens for links."""
+
+
+class Dispatcher(Service[Settings]):
+    """See the module."""
+
+    package = "dispatcher"
+    about = "The dispatcher: takes units from clients and decides who tries to place them next."
+    settings_type = Settings
+    flags: Mapping[str, str] = {
+        **FLAGS,
+        **LINK_FLAG,
+        "binder": "address of the binder's links (default STATE/binder-link.sock)",
+    }
+
+    def make_core(self, settings: Settings, term: int) -> DispatcherCore:
+        """See Service."""
+        from dispatcher.config import DispatcherConfig
+        from dispatcher.core import DispatcherCore
+
+        self._term = term
+        self._core = DispatcherCore(term, section(DispatcherConfig, settings.limits))
+        return self._core
+
+    def decoder(self) -> msgspec.msgpack.Decoder[Any]:
+        """See Service."""
+        from cell import record
+        from dispatcher.records import Record
+
+        return record.decoder(Record)
+
+    def warm(self) -> None:
+        """See Service."""
+        from dispatcher.warm import warm
+
+        warm()
+
+    def wire(self, shell: Shell, settings: Settings) -> Wiring:
+        """See Service."""
+        from cell.link import Hello
+        from godel.v1 import link_pb2_grpc, placement_pb2_grpc
+        from runtime.link_rpc import Dialer, LinkServicer
+        from runtime.placement_api import PlacementServicer
+        from runtime.servers import Listener
+
+        def hello() -> Hello:
+            return Hello(name=settings.name, role="dispatcher", term=self._term)
+
+        api = PlacementServicer(shell, self._core)
+        links = LinkServicer(shell, hello, frozenset({"scheduler"}))
+        clients = Listener(
+            settings.client or client_address(settings.state, settings.name),
+            ["godel.v1.Placement"],
+            [lambda server: placement_pb2_grpc.add_PlacementServicer_to_server(api, server)],
+        )
+        peers = Listener(
+            settings.link or link_address(settings.state, settings.name),
+            ["godel.v1.Link"],
+            [lambda server: link_pb2_grpc.add_LinkServicer_to_server(links, server)],
+        )
+        binder = settings.binder or link_address(settings.state, "binder")
+        return Wiring((clients, peers), (Dialer(shell, binder, hello, "binder"),))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the dispatcher until a signal ends it; returns the exit code."""
+    return Dispatcher().run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
