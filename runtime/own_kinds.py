@@ -1,0 +1,192 @@
+"""Our own kinds, `Unit` and `Rollingset`: the fields of the API under `spec`, with quantities.
+
+A group or column says what a replica needs by class fields (`demand`, `selector`, ...) or by a
+`template`, a Kubernetes pod template. Called by `manifests`; pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from cell.classes import AMOUNT_MAX, BadSpec, ClassSpec, Term, normalise
+from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place, UnitSpec
+from runtime.fields import BadManifest, Fields, join, shown, unimplemented
+from runtime.pod_class import PodNeeds, pod_needs, requirement, toleration
+from runtime.pod_requests import amounts
+from runtime.quantities import units
+
+API_VERSION = "godel.dev/v1"
+CLASS_FIELDS = ("demand", "selector", "affinity", "tolerations", "profile")
+GROUP_FIELDS = ("role", "count", "min", "pin", "template", *CLASS_FIELDS)
+UNIT_FIELDS = ("priority", "groups")
+COLUMN_FIELDS = ("name", "count", "template", *CLASS_FIELDS)
+ROLLINGSET_FIELDS = (
+    *("rows", "columns", "max_unavailable", "max_surge", "keep", "place", "is_paused"),
+    "priority",
+)
+LATER = frozenset(
+    (
+        *("queue", "intent", "replaces", "handover", "deadline_us", "policy"),
+        *("topology", "children"),
+    )
+)
+"""Fields of the API that are not acted on yet."""
+PLACES = {"keep": Place.KEEP, "anywhere": Place.ANYWHERE}
+ROWS_MAX = 1_000_000
+"""Far above what a rolling controller takes: it says its own limit."""
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column of every row: `count` replicas of a class."""
+
+    name: str
+    klass: ClassSpec
+    count: int = 1
+
+
+class Rollingset(msgspec.Struct, frozen=True, kw_only=True):
+    """A service of rows × columns. Shares of rows are counts or percentages ("25%"), as text."""
+
+    name: str
+    rows: int
+    columns: tuple[Column, ...]
+    max_unavailable: str = ""
+    max_surge: str = ""
+    keep: str = ""
+    place: Place = Place.KEEP
+    is_paused: bool = False
+    priority: int = 0
+
+
+def unit(key: str, spec: Fields, priorities: Mapping[str, int]) -> tuple[UnitSpec, list[str]]:
+    """The unit that a spec describes, and warnings. Raises BadManifest."""
+    _refuse_unknown(spec, UNIT_FIELDS)
+    listed = spec.each("groups")
+    if not 1 <= len(listed) <= GROUPS_MAX:
+        reason = f"{len(listed)} groups, needs 1 to {GROUPS_MAX}"
+        raise BadManifest(spec.at("groups"), reason)
+    groups = []
+    needs = []
+    for fields in listed:
+        _refuse_unknown(fields, GROUP_FIELDS)
+        need = _needs(fields, priorities)
+        count = fields.integer("count", 1, 1, REPLICAS_MAX)
+        groups.append(
+            GroupSpec(
+                klass=need.klass,
+                role=fields.text("role"),
+                count=count,
+                min=fields.integer("min", count, 0, count),
+                pin=fields.text("pin") or need.pin,
+            )
+        )
+        needs.append(need)
+    of_templates = max((need.priority for need in needs), default=0)
+    priority = spec.integer("priority", of_templates, -PRIORITY_MAX, PRIORITY_MAX)
+    return UnitSpec(key, tuple(groups), priority), [w for need in needs for w in need.warnings]
+
+
+def rollingset(
+    name: str, spec: Fields, priorities: Mapping[str, int]
+) -> tuple[Rollingset, list[str]]:
+    """The rollingset that a spec describes, and warnings. Raises BadManifest."""
+    _refuse_unknown(spec, ROLLINGSET_FIELDS)
+    if spec.raw("rows") is None:
+        raise BadManifest(spec.at("rows"), "is needed")
+    place = spec.text("place", "keep")
+    if place not in PLACES:
+        raise BadManifest(spec.at("place"), f"{shown(place)} is none of {', '.join(PLACES)}")
+    columns = []
+    warnings: list[str] = []
+    for fields in spec.each("columns"):
+        _refuse_unknown(fields, COLUMN_FIELDS)
+        need = _needs(fields, priorities)
+        if need.pin:
+            path = f"{fields.at('template')}.spec.nodeName"
+            raise unimplemented(path, "a column of many rows cannot be pinned to one node")
+        warnings += need.warnings
+        count = fields.integer("count", 1, 1, REPLICAS_MAX)
+        columns.append(Column(fields.text("name"), need.klass, count))
+    if not columns:
+        raise BadManifest(spec.at("columns"), "needs at least one column")
+    made = Rollingset(
+        name=name,
+        rows=spec.integer("rows", 0, 0, ROWS_MAX),
+        columns=tuple(columns),
+        max_unavailable=_share(spec, "max_unavailable"),
+        max_surge=_share(spec, "max_surge"),
+        keep=_share(spec, "keep"),
+        place=PLACES[place],
+        is_paused=spec.flag("is_paused"),
+        priority=spec.integer("priority", 0, -PRIORITY_MAX, PRIORITY_MAX),
+    )
+    return made, warnings
+
+
+def demand(listed: Fields) -> tuple[tuple[str, int], ...]:
+    """Whole amounts by resource. Raises BadManifest."""
+    found = []
+    for name, quantity in amounts(listed).items():
+        amount = units(name, quantity)
+        if amount > AMOUNT_MAX:
+            reason = f"{amount} is above the limit {AMOUNT_MAX}"
+            raise BadManifest(f"{listed.path}[{name}]", reason)
+        found.append((name, amount))
+    return tuple(found)
+
+
+def _needs(fields: Fields, priorities: Mapping[str, int]) -> PodNeeds:
+    """What a group's or column's replica needs, by its template or its class fields."""
+    if "template" not in fields:
+        return PodNeeds(_class(fields))
+    for name in CLASS_FIELDS:
+        if fields.raw(name) is not None:
+            raise BadManifest(fields.at(name), "stands beside a template: give one of them")
+    return pod_needs(fields.raw("template"), fields.at("template"), priorities=priorities)
+
+
+def _class(fields: Fields) -> ClassSpec:
+    affinity = None
+    if fields.raw("affinity") is not None:
+        affinity = tuple(_term(each) for each in fields.each("affinity"))
+    klass = ClassSpec(
+        demand=demand(fields.fields("demand")),
+        selector=fields.pairs("selector"),
+        affinity=affinity,
+        tolerations=tuple(toleration(each) for each in fields.each("tolerations")),
+        profile=fields.text("profile"),
+    )
+    try:
+        return normalise(klass)
+    except BadSpec as error:
+        raise BadManifest(f"{fields.path}.{error.field}", error.reason) from None
+
+
+def _term(fields: Fields) -> Term:
+    fields.refuse_unknown(("labels", "fields"))
+    return Term(
+        labels=tuple(requirement(each) for each in fields.each("labels")),
+        fields=tuple(requirement(each) for each in fields.each("fields")),
+    )
+
+
+def _share(spec: Fields, key: str) -> str:
+    """A count or a percentage as text; the rolling controller reads it."""
+    value = spec.raw(key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if value is None:
+        return ""
+    digits = value.removesuffix("%") if isinstance(value, str) else ""
+    if not (digits.isascii() and digits.isdecimal()):
+        raise BadManifest(spec.at(key), f"{shown(value)} is no count and no percentage")
+    return str(value)
+
+
+def _refuse_unknown(fields: Fields, known: tuple[str, ...]) -> None:
+    for key in fields:
+        if key in LATER and key not in known:
+            raise unimplemented(join(fields.path, key), "is not supported yet")
+    fields.refuse_unknown(known)
