@@ -9,13 +9,14 @@ cut it begins anew with a snapshot, and reports are repeated until they are answ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 
 import click
 import grpc
 
-from godel.v1 import placement_pb2
+from godel.v1 import placement_pb2, types_pb2
 from loadtest.cluster import ClusterClient, NodeRefused
 from loadtest.lives import Delays, Due, Lives, packed_reports
 from loadtest.node_files import BadNodes, nodes_of
@@ -78,10 +79,8 @@ class Simulator:
             wait = None if next_s is None else max(0.0, next_s - time.monotonic())
             if wait != 0.0:
                 self._is_owing.clear()
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._is_owing.wait(), wait)
-                except TimeoutError:
-                    pass
                 continue
             due = self._lives.take_due(time.monotonic(), REPORT_ITEMS_MAX)
             if due:
@@ -89,16 +88,7 @@ class Simulator:
 
     async def _send(self, due: list[Due]) -> None:
         """One batch until it is answered; refusals that pass are owed again."""
-        request = placement_pb2.ReportRequest(packed=packed_reports(due))
-        wait = RETRY_SECONDS_MIN
-        while True:
-            try:
-                reply = await self._client.report(request)
-                break
-            except grpc.aio.AioRpcError as error:
-                self._log.say("report not answered", why=error.details(), wait_s=wait)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, RETRY_SECONDS_MAX)
+        reply = await self._answer(placement_pb2.ReportRequest(packed=packed_reports(due)))
         for refused in reply.refused:
             if refused.retry_after_ms:
                 at_s = time.monotonic() + refused.retry_after_ms / 1e3
@@ -112,6 +102,16 @@ class Simulator:
                 total=self._refused,
                 first=reply.refused[0].reason,
             )
+
+    async def _answer(self, request: placement_pb2.ReportRequest) -> types_pb2.BatchReply:
+        wait = RETRY_SECONDS_MIN
+        while True:
+            try:
+                return await self._client.report(request)
+            except grpc.aio.AioRpcError as error:
+                self._log.say("report not answered", why=error.details(), wait_s=wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, RETRY_SECONDS_MAX)
 
 
 async def simulate(
