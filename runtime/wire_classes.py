@@ -1,0 +1,111 @@
+"""Classes under a sender's numbers: the server normalises, a bad one refuses the items that use it.
+
+One `ClassNumbers` per Submit stream or Amend request. What must hold: a number means one class as
+long as the table lives; a number given to a second one means nothing any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cell.classes import (
+    LABEL_BYTES_MAX,
+    BadSpec,
+    ClassSpec,
+    Operator,
+    Requirement,
+    Term,
+    Toleration,
+    normalise,
+)
+from cell.reasons import Refusal, Status
+from godel.v1 import types_pb2
+
+OPERATORS = {
+    types_pb2.OPERATOR_IN: Operator.IN,
+    types_pb2.OPERATOR_NOT_IN: Operator.NOT_IN,
+    types_pb2.OPERATOR_EXISTS: Operator.EXISTS,
+    types_pb2.OPERATOR_DOES_NOT_EXIST: Operator.DOES_NOT_EXIST,
+    types_pb2.OPERATOR_GT: Operator.GT,
+    types_pb2.OPERATOR_LT: Operator.LT,
+}
+
+
+class TooManyClasses(Exception):
+    """The sender gave more classes than one stream may have."""
+
+
+class ClassNumbers:
+    """number → class, or why there is none. A refusal's field is the path within the class."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._specs: dict[int, ClassSpec | Refusal] = {}
+
+    def add(self, entries: Iterable[types_pb2.ClassEntry]) -> None:
+        """Take the sender's classes. Raises TooManyClasses."""
+        for entry in entries:
+            number, made = entry.number, _class_of(entry)
+            present = self._specs.get(number)
+            if present is None:
+                if len(self._specs) >= self._limit:
+                    raise TooManyClasses(f"more than {self._limit} classes")
+                self._specs[number] = made
+            elif present != made:
+                reason = f"the number {number} was given to two classes"
+                self._specs[number] = Refusal(Status.INVALID_ARGUMENT, "", reason)
+
+    def specs(self, numbers: Iterable[int]) -> list[ClassSpec | Refusal]:
+        """The class of each number, or why an item cannot have it."""
+        return [self._specs.get(number) or _unknown(number) for number in numbers]
+
+
+def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
+    """The canonical form of a wire class. Raises BadSpec."""
+    if len(spec.profile.encode()) > LABEL_BYTES_MAX:
+        raise BadSpec("profile", f"limit {LABEL_BYTES_MAX} bytes")
+    affinity = None
+    if spec.HasField("affinity"):
+        affinity = tuple([_term(f"affinity[{i}]", t) for i, t in enumerate(spec.affinity.terms)])
+    return normalise(
+        ClassSpec(
+            demand=tuple(spec.demand.items()),
+            selector=tuple(spec.selector.items()),
+            affinity=affinity,
+            tolerations=tuple(
+                [
+                    Toleration(t.key, t.operator or "Equal", t.value, t.effect)
+                    for t in spec.tolerations
+                ]
+            ),
+            profile=spec.profile,
+        )
+    )
+
+
+def _class_of(entry: types_pb2.ClassEntry) -> ClassSpec | Refusal:
+    if not entry.HasField("spec"):
+        return Refusal(Status.INVALID_ARGUMENT, "spec", f"class {entry.number} has none")
+    try:
+        return class_spec(entry.spec)
+    except BadSpec as bad:
+        reason = f"{bad.reason} (class {entry.number})"
+        return Refusal(Status.INVALID_ARGUMENT, bad.field, reason)
+
+
+def _unknown(number: int) -> Refusal:
+    return Refusal(Status.INVALID_ARGUMENT, "", f"no class was sent under the number {number}")
+
+
+def _term(path: str, term: types_pb2.Term) -> Term:
+    return Term(
+        tuple([_requirement(f"{path}.labels[{j}]", r) for j, r in enumerate(term.labels)]),
+        tuple([_requirement(f"{path}.fields[{j}]", r) for j, r in enumerate(term.fields)]),
+    )
+
+
+def _requirement(path: str, requirement: types_pb2.Requirement) -> Requirement:
+    operator = OPERATORS.get(requirement.operator)
+    if operator is None:
+        raise BadSpec(f"{path}.operator", f"{requirement.operator} is no operator")
+    return Requirement(requirement.key, operator, tuple(requirement.values))
