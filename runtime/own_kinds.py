@@ -47,7 +47,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 class Rollingset(msgspec.Struct, frozen=True, kw_only=True):
-    """A service of rows × columns. Shares of rows are counts or percentages ("25%"), as text."""
+    """A service of rows by columns. Shares of rows are counts or percentages ("25%"), as text."""
 
     name: str
     rows: int
@@ -95,7 +95,7 @@ def rollingset(
     _refuse_unknown(spec, ROLLINGSET_FIELDS)
     if spec.raw("rows") is None:
         raise BadManifest(spec.at("rows"), "is needed")
-    place = spec.text("place", "keep")
+    place = spec.text("place", "keep").lower()
     if place not in PLACES:
         raise BadManifest(spec.at("place"), f"{shown(place)} is none of {', '.join(PLACES)}")
     columns = []

@@ -1,0 +1,56 @@
+"""Nodes out of Kubernetes Node objects: name, labels, taints, cordon, and what pods may have.
+
+Other fields of a Node say nothing that scheduling reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cell.classes import BadSpec
+from cell.node import NodeSpec, Taint, normalise
+from runtime.documents import Document
+from runtime.fields import BadManifest, Fields, said_of
+from runtime.manifests import flat
+from runtime.own_kinds import demand
+
+
+def nodes(documents: Iterable[Document]) -> list[NodeSpec]:
+    """All nodes of the documents, in their order. Raises BadManifest with file and field."""
+    found = []
+    places: dict[str, str] = {}
+    for place, fields in flat(documents):
+        with said_of(place):
+            made = node(fields)
+            if made.name in places:
+                raise BadManifest("metadata.name", f"{made.name} stands in {places[made.name]} too")
+            places[made.name] = place
+            found.append(made)
+    return found
+
+
+def node(fields: Fields) -> NodeSpec:
+    """One node; `status.capacity` counts where `status.allocatable` is absent. Raises BadManifest."""
+    kind = (fields.text("apiVersion"), fields.text("kind"))
+    if kind != ("v1", "Node"):
+        raise BadManifest(fields.at("kind"), f"{' '.join(kind)} is not v1 Node")
+    metadata = fields.fields("metadata")
+    spec = fields.fields("spec")
+    status = fields.fields("status")
+    listed = status.fields("allocatable" if "allocatable" in status else "capacity")
+    made = NodeSpec(
+        name=metadata.text("name"),
+        allocatable=demand(listed),
+        labels=metadata.pairs("labels"),
+        taints=tuple(
+            Taint(each.text("key"), each.text("value"), each.text("effect"))
+            for each in spec.each("taints")
+        ),
+        unschedulable=spec.flag("unschedulable"),
+    )
+    try:
+        return normalise(made)
+    except BadSpec as error:
+        head = error.field.partition("[")[0]
+        path = {"name": "metadata", "labels": "metadata", "taints": "spec"}.get(head, "status")
+        raise BadManifest(f"{path}.{error.field}", error.reason) from None
