@@ -1,4 +1,4 @@
-"""The rolling controller's line to the dispatcher: its shell's part as a client of the Placement API.
+"""The rolling controller's line to the dispatcher: its shell's part, as a client like others.
 
 A session is one connection: ordered both ways, quick, and cut off at any moment; what was on its
 way then may or may not have arrived. `Watch` becomes a snapshot of units followed by their changes,

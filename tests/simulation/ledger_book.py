@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from cell.messages import ClaimState, LedgerChanges
 from cell.node import NodeSpec
-from cell.unit import GroupSpec
+from cell.unit import GroupSpec, uid_of
 from tests.simulation import room
+from tests.simulation.node_book import NodeBook
 from tests.simulation.promises import Promises
 from tests.simulation.world import Broken
 
@@ -33,14 +34,19 @@ class Claim:
     node: str
     state: int
 
+    @property
+    def replica(self) -> Replica:
+        """Which of its unit's replicas it is for."""
+        return self.group, self.ordinal
+
 
 @dataclass
 class UnitBook:
     """What the ledger has said about one unit."""
 
     claims: dict[Replica, Claim] = field(default_factory=dict)
-    ended: Counter[int] = field(default_factory=Counter)
-    """Replicas per group that were bound and then freed at the present revision."""
+    ended: dict[Replica, int] = field(default_factory=dict)
+    """Replicas that were bound and then freed, with the revision they had."""
     revision_max: int = 0
     fence: int = 0
     """Revisions below may not bind any more: the binder said so."""
@@ -50,26 +56,47 @@ class UnitBook:
 class LedgerBook:
     """The ledger according to the auditor."""
 
-    def __init__(self, promises: Promises, *, is_gang_atomic: bool) -> None:
+    def __init__(self, promises: Promises, nodes: NodeBook, *, is_gang_atomic: bool) -> None:
         self._promises = promises
         self._is_gang_atomic = is_gang_atomic
-        self.nodes: dict[str, NodeSpec] = {}
+        self.nodes = nodes
         self.units: dict[Uid, UnitBook] = {}
         self.used: dict[str, Counter[str]] = {}
         self.stamp = (0, 0)
 
     def unit(self, uid: Uid) -> UnitBook:
         """The book of a unit."""
-        return self.units.setdefault(uid, UnitBook())
+        book = self.units.get(uid)
+        if book is None:
+            book = self.units[uid] = UnitBook()
+        return book
+
+    def unit_of(self, key: str) -> UnitBook:
+        """The book of a unit by its key."""
+        return self.unit(uid_of(key))
+
+    def begin_again(self, key: str) -> None:
+        """The key names a new unit from now on: its old one has ended."""
+        book = self.units.pop(uid_of(key), None)
+        if book is not None and book.claims:
+            raise Broken("a key is free once its unit has ended", f"holds {len(book.claims)}", key)
 
     def free(self) -> dict[str, room.Amounts]:
         """What each node has left."""
         left = {}
-        for name, node in self.nodes.items():
-            used = self.used.get(name, Counter())
+        for node in self.nodes.specs():
+            used = self.used.get(node.name, Counter())
             offers = room.allocatable_of(node)
-            left[name] = {resource: offers[resource] - used[resource] for resource in offers}
+            left[node.name] = {resource: offers[resource] - used[resource] for resource in offers}
         return left
+
+    def claims(self) -> dict[tuple[Uid, int, int], Claim]:
+        """All claims by name."""
+        return {
+            (uid, *replica): claim
+            for uid, book in self.units.items()
+            for replica, claim in book.claims.items()
+        }
 
     def take(self, changes: LedgerChanges) -> None:
         """One commit of the binder: apply it whole, then check it."""
@@ -81,41 +108,45 @@ class LedgerBook:
 
     def apply(self, rows: list[Claim]) -> None:
         """Apply claims in order; frees and adds of one commit are judged together."""
-        grown: set[str] = set()
-        placed: set[Uid] = set()
+        before = {row.node: Counter(self.used.get(row.node, Counter())) for row in rows}
+        placed: dict[Uid, None] = {}
         for row in rows:
             if row.state == ClaimState.FREE:
                 self._free(row)
-            elif self._claim(row, grown):
-                placed.add(row.uid)
-        for name in sorted(grown):
-            self._check_capacity(name)
-        for uid in sorted(placed):
+            elif self._claim(row):
+                placed[row.uid] = None
+        for name in sorted(before):
+            self._check_capacity(name, before[name])
+        for uid in placed:
             self.check_gang(uid)
 
-    def replace(self, rows: list[Claim]) -> None:
-        """The binder has restarted and this is its ledger: what differs was committed in between.
-        """
-        now = {(row.uid, row.group, row.ordinal): row for row in rows}
+    def replace(self, changes: LedgerChanges) -> None:
+        """The binder has restarted, this is its ledger: what differs was committed in between."""
+        rows = claims_of(changes)
+        now = {(row.uid, *row.replica): row for row in rows}
         if len(now) != len(rows):
             raise Broken("bound at most once", "a restarted ledger names a replica twice")
-        changes = []
-        for uid, book in self.units.items():
-            for replica, claim in book.claims.items():
-                if (uid, *replica) not in now:
-                    changes.append(_freed(claim))
-        changes += [row for key, row in now.items() if self._known(key) != row]
-        self.apply(changes)
+        known = self.claims()
+        moved = [
+            claim
+            for name, claim in known.items()
+            if name not in now
+            or (now[name].node != claim.node and now[name].revision > claim.revision)
+        ]
+        frees = [
+            Claim(c.uid, c.revision, c.group, c.ordinal, c.node, ClaimState.FREE) for c in moved
+        ]
+        self.apply(frees + [row for name, row in now.items() if known.get(name) != row])
 
     def check_gang(self, uid: Uid) -> None:
         """All minima or nothing: what was bound and has ended since counts."""
         book = self.units[uid]
         if not self._is_gang_atomic or not book.claims:
             return
+        have = Counter(group for group, _ in {*book.claims, *book.ended})
         for group, spec in enumerate(self.groups(uid, book.revision_max)):
-            have = sum(1 for g, _ in book.claims if g == group) + book.ended[group]
-            if have < spec.min:
-                seen = f"group {group} has {have} of at least {spec.min} replicas"
+            if have[group] < spec.min:
+                seen = f"group {group} has {have[group]} of at least {spec.min} replicas"
                 raise Broken("gang whole", seen, uid)
 
     def groups(self, uid: Uid, revision: int) -> tuple[GroupSpec, ...]:
@@ -125,9 +156,6 @@ class LedgerBook:
             raise Broken("claims are for what was asked", f"revision {revision}", uid)
         return promise.contents[revision]
 
-    def _known(self, key: tuple[Uid, int, int]) -> Claim | None:
-        return self.unit(key[0]).claims.get((key[1], key[2]))
-
     def _charge(self, claim: Claim, sign: int) -> None:
         spec = self.groups(claim.uid, claim.revision)[claim.group]
         used = self.used.setdefault(claim.node, Counter())
@@ -136,58 +164,66 @@ class LedgerBook:
 
     def _free(self, row: Claim) -> None:
         book = self.unit(row.uid)
-        claim = book.claims.pop((row.group, row.ordinal), None)
+        claim = book.claims.pop(row.replica, None)
         if claim is None:
             seen = f"replica {row.group}/{row.ordinal} is free already"
             raise Broken("freed at most once", seen, row.uid)
         self._charge(claim, -1)
-        book.ended[row.group] += 1
+        book.ended[row.replica] = claim.revision
 
-    def _claim(self, row: Claim, grown: set[str]) -> bool:
+    def _claim(self, row: Claim) -> bool:
         """Apply a claim that is new or changed; returns whether it took a place it had not."""
         book = self.unit(row.uid)
-        replica = (row.group, row.ordinal)
-        before = book.claims.get(replica)
+        before = book.claims.get(row.replica)
         if before is not None and before.node == row.node and before.revision == row.revision:
-            book.claims[replica] = row
+            book.claims[row.replica] = row
             return False
         self._check_claim(book, row, before)
-        if row.revision > book.revision_max:
-            book.revision_max = row.revision
-            book.ended.clear()
-        spec = self.groups(row.uid, row.revision)[row.group]
-        if not 0 <= row.ordinal < spec.count:
-            raise Broken("claims are for what was asked", f"ordinal {row.ordinal}", row.uid)
+        groups = self.groups(row.uid, row.revision)
+        if row.group >= len(groups) or row.ordinal >= groups[row.group].count:
+            seen = f"replica {row.group}/{row.ordinal}"
+            raise Broken("claims are for what was asked", seen, row.uid)
+        spec = groups[row.group]
         if before is not None:
             self._charge(before, -1)
-        elif row.node in self.nodes and not room.is_allowed(
-            self.nodes[row.node], spec.klass, spec.pin
+        elif not self.nodes.allows(
+            row.node, lambda node: room.is_allowed(node, spec.klass, spec.pin)
         ):
             raise Broken("claims fit their node", f"{row.node} is not for its class", row.uid)
-        book.claims[replica] = row
+        if before is None and row.revision > book.revision_max:
+            # Bound anew: what ended under older revisions was released.
+            book.ended.clear()
+        book.revision_max = max(book.revision_max, row.revision)
+        book.claims[row.replica] = row
         self._charge(row, +1)
-        grown.add(row.node)
         return before is None
 
     def _check_claim(self, book: UnitBook, row: Claim, before: Claim | None) -> None:
         if before is not None and before.node != row.node:
             seen = f"{row.group}/{row.ordinal} on {before.node} and on {row.node}"
             raise Broken("bound at most once", seen, row.uid)
+        if before is None and book.ended.get(row.replica) == row.revision and self._is_gang_atomic:
+            seen = f"{row.group}/{row.ordinal} has ended and is bound again on {row.node}"
+            raise Broken("bound at most once", seen, row.uid)
         if row.revision < max(book.revision_max, book.fence):
             seen = f"{row.revision} after {max(book.revision_max, book.fence)}"
             raise Broken("older revision never after newer", seen, row.uid)
         if book.is_cancelled:
             raise Broken("cancelled never bound", f"claims {row.node}", row.uid)
-        if row.node not in self.nodes:
+        if before is None and not self.nodes.allows(row.node, lambda node: True):
             raise Broken("claims fit their node", f"{row.node} is not there", row.uid)
 
-    def _check_capacity(self, name: str) -> None:
-        used = self.used[name]
-        offers = room.allocatable_of(self.nodes[name])
-        for resource in sorted(used):
-            if used[resource] > offers.get(resource, 0):
-                seen = f"{name}: {resource} {used[resource]} of {offers.get(resource, 0)}"
-                raise Broken("no node over capacity by our doing", seen)
+    def _check_capacity(self, name: str, before: Counter[str]) -> None:
+        """What grew in this commit fits; a node that shrank under its claims is not our doing."""
+        used = self.used.get(name, Counter())
+        grown = {r: used[r] for r in sorted(used) if used[r] > before[r]}
+
+        def has_room(node: NodeSpec) -> bool:
+            offers = room.allocatable_of(node)
+            return all(amount <= offers.get(resource, 0) for resource, amount in grown.items())
+
+        if grown and not self.nodes.allows(name, has_room):
+            raise Broken("no node over capacity by our doing", f"{name}: {dict(used)}")
 
 
 def claims_of(changes: LedgerChanges) -> list[Claim]:
@@ -206,9 +242,3 @@ def claims_of(changes: LedgerChanges) -> list[Claim]:
             strict=True,
         )
     ]
-
-
-def _freed(claim: Claim) -> Claim:
-    return Claim(
-        claim.uid, claim.revision, claim.group, claim.ordinal, claim.node, ClaimState.FREE
-    )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from cell.classes import ClassSpec, Operator, Requirement, Term, Toleration, normalise
 from cell.node import NodeSpec, Taint
 from cell.unit import GroupSpec, UnitSpec
@@ -83,25 +85,21 @@ def a_node(world: World, name: str) -> NodeSpec:
 def drawn_classes(world: World) -> list[ClassSpec]:
     """The classes of this seed: amounts and rules of every kind the auditor knows."""
     luck = world.random
-    classes = [
-        normalise(ClassSpec(demand=_amounts(world))) for _ in range(luck.choice((2, 3, 5)))
-    ]
+    zone = luck.choice(ZONES)
     rules = [
-        {"selector": (("zone", luck.choice(ZONES)),)},
-        {"affinity": (_term("zone", Operator.IN, luck.sample(ZONES, 2)),)},
-        {"affinity": (_term("zone", Operator.NOT_IN, (luck.choice(ZONES),)),)},
-        {"affinity": (_term("disk", Operator.EXISTS), _term("zone", Operator.IN, ("west",)))},
-        {"affinity": (_term("disk", Operator.DOES_NOT_EXIST),)},
-        {"tolerations": (Toleration(DEDICATED, "Exists"),)},
-        {"tolerations": (Toleration("", "Exists"),)},
-        {"tolerations": (Toleration(DEDICATED, "Equal", luck.choice(ZONES), "NoSchedule"),)},
-        {"profile": "packed"},
+        ClassSpec(selector=(("zone", zone),)),
+        ClassSpec(affinity=(_term("zone", Operator.IN, *luck.sample(ZONES, 2)),)),
+        ClassSpec(affinity=(_term("zone", Operator.NOT_IN, zone),)),
+        ClassSpec(affinity=(_term("disk", Operator.EXISTS), _term("zone", Operator.IN, "west"))),
+        ClassSpec(affinity=(_term("disk", Operator.DOES_NOT_EXIST),)),
+        ClassSpec(tolerations=(Toleration(DEDICATED, "Exists"),)),
+        ClassSpec(tolerations=(Toleration("", "Exists"),)),
+        ClassSpec(tolerations=(Toleration(DEDICATED, "Equal", zone, "NoSchedule"),)),
+        ClassSpec(profile="pack"),
     ]
-    for rule in luck.sample(rules, luck.choice((1, 2, 4))):
-        fields: dict[str, object] = {"demand": _amounts(world), **rule}
-        if fields.get("profile"):
-            fields.pop("profile")
-        classes.append(normalise(ClassSpec(**fields)))  # type: ignore[arg-type]
+    plain = [ClassSpec() for _ in range(luck.choice((2, 3, 5)))]
+    chosen = plain + luck.sample(rules, luck.choice((1, 2, 4)))
+    classes = [normalise(msgspec.structs.replace(c, demand=_amounts(world))) for c in chosen]
     return list(dict.fromkeys(classes))
 
 
@@ -115,8 +113,8 @@ def _amounts(world: World) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(amounts.items()))
 
 
-def _term(key: str, operator: Operator, values: object = ()) -> Term:
-    return Term(labels=(Requirement(key, operator, tuple(values)),))  # type: ignore[arg-type]
+def _term(key: str, operator: Operator, *values: str) -> Term:
+    return Term(labels=(Requirement(key, operator, values),))
 
 
 def a_unit(world: World, mix: Mix, classes: list[ClassSpec], key: str) -> UnitSpec:

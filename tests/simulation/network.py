@@ -53,7 +53,7 @@ class Port:
 
     def __init__(self, world: World, owner: Owner, peer: str, *, is_dialer: bool) -> None:
         self._world = world
-        self._owner = owner
+        self.owner = owner
         self.peer = peer
         self._is_dialer = is_dialer
         self._next_session = 1
@@ -70,7 +70,7 @@ class Port:
     def start(self, hello: Hello) -> None:
         """The node has started: a fresh link."""
         self.link = Link(hello)
-        self._redial_at_us = self._owner.now_us
+        self._redial_at_us = self.owner.now_us
 
     def stop(self) -> None:
         """The node has crashed."""
@@ -81,7 +81,7 @@ class Port:
         """Send in the session that the node knows of, if it has not ended."""
         link = self.link
         if link is not None and link.is_up and link.session == self._told_session:
-            self.transmit(link.frame(self._owner.now_us, wire.pack(body)))
+            self.transmit(link.frame(self.owner.now_us, wire.pack(body)))
 
     def break_session(self) -> None:
         """The connection was reset: this end learns it at once."""
@@ -91,8 +91,8 @@ class Port:
 
     def tick(self) -> None:
         """Heartbeats, suspicion, and dialling again."""
-        link, now_us = self.link, self._owner.now_us
-        if link is None or self._owner.is_paused:
+        link, now_us = self.link, self.owner.now_us
+        if link is None or self.owner.is_paused:
             return
         was_up = link.is_up
         frame = link.tick(now_us)
@@ -110,11 +110,11 @@ class Port:
         link = self.link
         if link is None:
             return
-        if self._owner.is_paused:
-            self._world.at(self._owner.paused_until_us, lambda: self.arrive(frame))
+        if self.owner.is_paused:
+            self._world.at(self.owner.paused_until_us, lambda: self.arrive(frame))
             return
         was_up, session = link.is_up, link.session
-        bodies, replies = link.receive(self._owner.now_us, frame)
+        bodies, replies = link.receive(self.owner.now_us, frame)
         # The end of a session may be told by the next one's beginning alone: both happen.
         is_next = link.is_up and link.session != session
         if was_up and (not link.is_up or (is_next and self._world.chance(0.5))):
@@ -124,20 +124,20 @@ class Port:
         for body in bodies:
             if isinstance(body, Hello):
                 self._told_session = link.session
-                self._owner.peer_up(body)
+                self.owner.peer_up(body)
             else:
-                self._owner.received(self.peer, wire.unpack(body))
-
+                self.owner.received(self.peer, wire.unpack(body))
 
     def _tell_down(self) -> None:
         self._told_session = 0
-        self._owner.peer_down(self.peer)
+        self.owner.peer_down(self.peer)
 
 
 class Wire:
     """Two ports and what lies between."""
 
     def __init__(self, world: World, luck: Luck, one: Port, other: Port) -> None:
+        self.name = f"{other.peer}-{one.peer}"
         self._world = world
         self._luck = luck
         self.ports = (one, other)

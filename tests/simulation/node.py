@@ -50,7 +50,7 @@ class Ear(Protocol):
 
 
 class Node:
-    """One process. `build(term, records)` makes its core; `home` performs effects of other kinds."""
+    """One process. `build(term, records)` makes its core, `home` does effects of other kinds."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Node:
         self.paused_until_us = 0
         self.clock_offset_us = 0
         """How far its clock is off; changes between two lives only."""
+        self.next_offset_us = 0
         self.home: Callable[[Any], None] | None = None
         self._outbox: deque[tuple[Any, int]] = deque()
         self._durable_ticket = 0
@@ -98,6 +99,7 @@ class Node:
     def start(self) -> None:
         """Start, or start again from what is durable."""
         self.life += 1
+        self.clock_offset_us = self.next_offset_us
         records: list[Any] = []
         if self.store is not None:
             self.store.term += 1
@@ -149,6 +151,10 @@ class Node:
     def ambush(self, effects: int, strike: Callable[[], None]) -> None:
         """Let a fault strike just before so many more effects are done."""
         self._ambushes.append((self._effects_done + effects, strike))
+
+    def disarm(self) -> None:
+        """No fault lies in wait any more."""
+        self._ambushes.clear()
 
     def compact(self) -> None:
         """Have the log replaced by a snapshot of the core as it is now."""

@@ -1,7 +1,8 @@
 """Clients of the public APIs: a request is repeated, as it was, until its answer arrives.
 
 Requests and answers are lost and delayed; a process that is down or has a full disk answers
-nothing. Items that are refused for now (retry later) are asked for again with the whole batch.
+nothing. Items that are refused for now (retry later) are asked for again with the whole batch,
+until the world has healed: what is full then may stay so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Courier:
     def __init__(self, world: World, node: Node) -> None:
         self._world = world
         self._node = node
+        self.name = node.name
         self.lost_ratio = 0.0
         self.open_count = 0
 
@@ -58,9 +60,12 @@ class _Errand:
         world = self._world
         self._tries += 1
         if self._is_carried("request lost"):
-            world.after(world.between(50, 900), lambda: self._node.ask(self._body, self._back))
+            world.after(world.between(50, 900), self._arrive)
         patience_us = world.between(200 * MS, 500 * MS) * min(self._tries, 4)
         world.after(patience_us, self.go)
+
+    def _arrive(self) -> None:
+        self._node.ask(self._body, self._back)
 
     def _is_carried(self, fault: str) -> bool:
         if self._world.chance(self._courier.lost_ratio):
@@ -78,7 +83,7 @@ class _Errand:
         refusals = [refusal for _, refusal in answer.refused] if isinstance(answer, Acks) else []
         if isinstance(answer, Refusal):
             refusals = [answer]
-        if any(refusal.status in PASSING for refusal in refusals):
+        if any(refusal.status in PASSING for refusal in refusals) and not self._world.is_healed:
             return
         self._is_over = True
         self._courier.open_count -= 1

@@ -33,8 +33,9 @@ def has_room(free: Amounts, demand: Amounts) -> bool:
 def is_allowed(node: NodeSpec, klass: ClassSpec, pin: str) -> bool:
     """Whether the rules other than amounts let the class on the node."""
     labels = {"kubernetes.io/hostname": node.name, **dict(node.labels)}
+    cordon = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
     return (
-        not node.unschedulable
+        (not node.unschedulable or _is_tolerated(*cordon, klass))
         and pin in ("", node.name)
         and all(labels.get(key) == value for key, value in klass.selector)
         and _is_affine(labels, klass)

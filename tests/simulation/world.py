@@ -19,8 +19,7 @@ START_US = 1_700_000_000 * SECOND
 
 
 class Broken(Exception):
-    """A rule that did not hold: its name, what was seen, and the unit's key or uid if there is one.
-    """
+    """A rule that did not hold: its name, what was seen, and the unit's key or uid."""
 
     def __init__(self, rule: str, seen: str, subject: Any = None) -> None:
         super().__init__(f"{rule}: {seen}")

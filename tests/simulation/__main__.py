@@ -1,0 +1,108 @@
+"""`python -m tests.simulation --seed N` replays one history, `--seeds A:B` runs many.
+
+Exit code 1 when a rule did not hold: the seed, the rule and the unit's story are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+
+from runtime.kernel_cache import export_kernel_cache
+
+export_kernel_cache()
+
+WORKERS = 2
+PROGRESS_SECONDS = 20.0
+FAILURES_SHOWN = 3
+
+
+@dataclass
+class Outcome:
+    """What a seed came to; `report` is empty when it passed."""
+
+    seed: int
+    events: int = 0
+    rule: str = ""
+    report: str = ""
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+def outcome_of(seed: int) -> Outcome:
+    """Run one seed. An exception out of a core is a finding: a bug is a crash."""
+    from tests.simulation.simulation import Simulation
+    from tests.simulation.story import story
+    from tests.simulation.world import Broken
+
+    simulation = Simulation(seed)
+    world = simulation.world
+    outcome = Outcome(seed)
+    try:
+        simulation.run()
+    except Broken as broken:
+        outcome.rule = broken.rule
+        outcome.report = f"{story(world, broken.subject)}\nseed {seed}: {broken}"
+        if broken.subject is not None:
+            outcome.report += f" (unit {broken.subject})"
+    except Exception:
+        outcome.rule = "no core crashes"
+        outcome.report = f"{story(world, None)}\nseed {seed}:\n{traceback.format_exc()}"
+    outcome.events, outcome.faults = world.events_given, world.faults
+    return outcome
+
+
+def run_many(first: int, end: int) -> int:
+    """Run seeds first to end - 1 in two processes; returns how many failed."""
+    start = shown = time.monotonic()
+    failed: list[Outcome] = []
+    faults: Counter[str] = Counter()
+    events = done = 0
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        for outcome in pool.imap_unordered(outcome_of, range(first, end), chunksize=4):
+            done += 1
+            events += outcome.events
+            faults.update(outcome.faults)
+            if outcome.report:
+                failed.append(outcome)
+                if len(failed) <= FAILURES_SHOWN:
+                    print(outcome.report, flush=True)
+                else:
+                    print(f"seed {outcome.seed}: {outcome.rule}", flush=True)
+            if time.monotonic() - shown > PROGRESS_SECONDS:
+                shown = time.monotonic()
+                print(f"{done} of {end - first} seeds, {len(failed)} failed", flush=True)
+    minutes = (time.monotonic() - start) / 60
+    print(f"{events} events, {done / minutes:.0f} seeds per minute")
+    print("faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items())))
+    if failed:
+        rules = Counter(outcome.rule for outcome in failed)
+        print("rules: " + ", ".join(f"{count} {rule}" for rule, count in rules.most_common()))
+        print(
+            "failed seeds: " + " ".join(str(o.seed) for o in sorted(failed, key=lambda o: o.seed))
+        )
+    print(f"simulation: {done} seeds, {len(failed)} failed")
+    return len(failed)
+
+
+def main() -> int:
+    """See the module."""
+    options = argparse.ArgumentParser(prog="tests.simulation", description=__doc__)
+    options.add_argument("--seed", type=int, help="replay one")
+    options.add_argument("--seeds", default="0:200", help="first:end")
+    chosen = options.parse_args()
+    if chosen.seed is None:
+        first, end = chosen.seeds.split(":")
+        return 1 if run_many(int(first), int(end)) else 0
+    outcome = outcome_of(chosen.seed)
+    print(outcome.report or f"seed {outcome.seed}: passed")
+    print(f"{outcome.events} events, faults {dict(outcome.faults)}")
+    return 1 if outcome.report else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
