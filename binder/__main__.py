@@ -48,9 +48,9 @@ class Binder(Service[Settings]):
 
     def warm(self) -> None:
         """See Service."""
-        from binder.warm import warm
+        from binder.warm import warm_up
 
-        warm()
+        warm_up()
 
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""

@@ -54,9 +54,9 @@ class Dispatcher(Service[Settings]):
 
     def warm(self) -> None:
         """See Service."""
-        from dispatcher.warm import warm
+        from dispatcher.warm import warm_up
 
-        warm()
+        warm_up()
 
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""

@@ -67,9 +67,9 @@ class Scheduler(Service[Settings]):
 
     def warm(self) -> None:
         """See Service."""
-        from scheduler.warm import warm
+        from scheduler.warm import warm_up
 
-        warm()
+        warm_up()
 
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""

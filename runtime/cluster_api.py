@@ -1,0 +1,188 @@
+"""The Cluster API: nodes into the binder's core, nodes and the ledger out.
+
+One `ClusterServicer` per binder, added to the client listener by its `__main__`. What must hold: an
+item that cannot be used is refused in band with its field, and the others are not affected; what is
+shown is durable; a follower of the ledger has no gap, or is ended with RESOURCE_EXHAUSTED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from cell.classes import BadSpec
+from cell.messages import (
+    ITEMS_MAX,
+    Acks,
+    CordonNodes,
+    LedgerChanges,
+    NodeView,
+    RegisterNodes,
+    RemoveNodes,
+)
+from cell.node import NodeSpec, Taint, normalise
+from cell.reasons import Refusal, Status
+from godel.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
+from runtime.feed import CutOff, Feed, FeedFull
+from runtime.grpc_status import abort
+from runtime.loop import STORE_RETRY_AFTER_MS, Shell
+from runtime.wire_views import refused_items
+
+SERVICE = "godel.v1.Cluster"
+NODES_PER_PAGE = 500
+CLAIMS_PER_MESSAGE = 50_000
+
+
+class Ledger(Protocol):
+    """What the API reads of the binder's core."""
+
+    def nodes(self, prefix: str) -> list[NodeView]:
+        """Nodes in the order of their names."""
+
+    def ledger(self) -> LedgerChanges:
+        """All claims, as if just published."""
+
+
+class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
+    """See the module."""
+
+    def __init__(
+        self, shell: Shell, core: Ledger, feed: Feed[cluster_pb2.WatchLedgerReply] | None = None
+    ) -> None:
+        self._shell = shell
+        self._core = core
+        self._feed = Feed() if feed is None else feed
+        shell.on_publish = self._publish
+
+    async def Register(
+        self, request: cluster_pb2.RegisterRequest, context: Any
+    ) -> types_pb2.BatchReply:
+        """Add or update nodes."""
+        kept: list[int] = []
+        specs: list[NodeSpec] = []
+        refused: list[tuple[int, Refusal]] = []
+        for i, node in enumerate(request.nodes):
+            try:
+                specs.append(node_spec(node))
+                kept.append(i)
+            except BadSpec as bad:
+                refused.append((i, Refusal(Status.INVALID_ARGUMENT, bad.field, bad.reason)))
+        return await self._ask(RegisterNodes(tuple(specs)), len(request.nodes), kept, refused)
+
+    async def Cordon(
+        self, request: cluster_pb2.CordonRequest, context: Any
+    ) -> types_pb2.BatchReply:
+        """Cordon or uncordon nodes."""
+        names = tuple(request.names)
+        return await self._ask(
+            CordonNodes(names, request.is_cordoned), len(names), range(len(names)), []
+        )
+
+    async def Remove(
+        self, request: cluster_pb2.RemoveRequest, context: Any
+    ) -> types_pb2.BatchReply:
+        """Remove nodes."""
+        names = tuple(request.names)
+        return await self._ask(RemoveNodes(names), len(names), range(len(names)), [])
+
+    async def _ask(
+        self,
+        body: RegisterNodes | CordonNodes | RemoveNodes,
+        count: int,
+        kept: Sequence[int],
+        refused: list[tuple[int, Refusal]],
+    ) -> types_pb2.BatchReply:
+        """The core's answer to the items `kept`, beside those refused already."""
+        whole: Refusal | None = None
+        if count > ITEMS_MAX:
+            reason = f"{count} items in one request, limit {ITEMS_MAX}"
+            whole, kept, refused = Refusal(Status.INVALID_ARGUMENT, "", reason), range(count), []
+        elif self._shell.store_fault:
+            reason = f"records cannot be written: {self._shell.store_fault}"
+            whole = Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS)
+        elif kept:
+            answer: Acks | Refusal = await self._shell.ask(body)
+            if isinstance(answer, Refusal):
+                whole = answer
+            else:
+                refused += [(kept[i], refusal) for i, refusal in answer.refused]
+        if whole is not None:
+            refused += [(i, whole) for i in kept]
+        refused.sort(key=lambda item: item[0])
+        return types_pb2.BatchReply(count=count, refused=refused_items(refused))
+
+    async def ListNodes(
+        self, request: cluster_pb2.ListNodesRequest, context: Any
+    ) -> AsyncIterator[cluster_pb2.ListNodesReply]:
+        """Nodes in pages."""
+        views = await self._shell.read(lambda: self._core.nodes(request.prefix))
+        for start in range(0, len(views), NODES_PER_PAGE):
+            page = views[start : start + NODES_PER_PAGE]
+            yield cluster_pb2.ListNodesReply(nodes=[_node_view(view) for view in page])
+
+    async def WatchLedger(
+        self, request: cluster_pb2.WatchLedgerRequest, context: Any
+    ) -> AsyncIterator[cluster_pb2.WatchLedgerReply]:
+        """All claims, then what changes."""
+        try:
+            async with self._feed.following(self._shell, self._core.ledger) as (ledger, follower):
+                if request.is_snapshot_wanted:
+                    for reply in ledger_replies(ledger):
+                        yield reply
+                yield cluster_pb2.WatchLedgerReply(
+                    term=ledger.term, generation=ledger.generation, is_snapshot_end=True
+                )
+                del ledger
+                while True:
+                    yield await follower.take()
+        except CutOff:
+            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", "fell behind, begin anew"))
+        except FeedFull as full:
+            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", str(full)))
+
+    def _publish(self, changes: LedgerChanges) -> None:
+        if self._feed:
+            for reply in ledger_replies(changes):
+                self._feed.publish(reply, len(reply.state))
+
+
+def node_spec(node: cluster_pb2.Node) -> NodeSpec:
+    """The canonical spec of a node. Raises BadSpec."""
+    return normalise(
+        NodeSpec(
+            name=node.name,
+            allocatable=tuple(node.allocatable.items()),
+            labels=tuple(node.labels.items()),
+            taints=tuple([Taint(t.key, t.value, t.effect) for t in node.taints]),
+            unschedulable=node.is_cordoned,
+        )
+    )
+
+
+def ledger_replies(changes: LedgerChanges) -> Iterator[cluster_pb2.WatchLedgerReply]:
+    """The claims in messages of limited size, each with the names of its nodes."""
+    for start in range(0, len(changes.claims), CLAIMS_PER_MESSAGE):
+        rows = changes.claims.take(slice(start, start + CLAIMS_PER_MESSAGE))
+        used, node = np.unique(rows.node, return_inverse=True)
+        columns = rows.to_bytes()
+        columns["node"] = node.astype("<u4").tobytes()
+        yield cluster_pb2.WatchLedgerReply(
+            term=changes.term,
+            generation=changes.generation,
+            nodes=[changes.nodes[i] for i in used.tolist()],
+            **columns,  # type: ignore[arg-type]
+        )
+
+
+def _node_view(view: NodeView) -> cluster_pb2.NodeView:
+    return cluster_pb2.NodeView(
+        name=view.name,
+        incarnation=view.incarnation,
+        generation=view.generation,
+        is_cordoned=view.is_cordoned,
+        allocatable=view.allocatable,
+        used=view.used,
+        claims=view.claims,
+    )
