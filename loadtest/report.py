@@ -19,6 +19,8 @@ from loadtest.tally import Tally
 from loadtest.workload import Workload
 
 PERCENTILES = (50, 90, 99)
+Rows = list[tuple[str, str]]
+"""Rows of a table: name and text."""
 WHY_LINES_MAX = 12
 """Reasons for waiting that the table shows."""
 
@@ -123,7 +125,7 @@ def rate_of(work: Workload, tally: Tally) -> float:
     return float(work.count[is_known].sum()) / max(seconds, 1e-3)
 
 
-def lines(report: Report) -> list[tuple[str, str]]:
+def lines(report: Report) -> Rows:
     """The table's rows."""
     made = [
         ("units", f"{report.units:,} ({report.replicas:,} replicas)"),
@@ -158,7 +160,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
     return made + [("", note) for note in report.notes]
 
 
-def waiting_lines(waiting: Waiting) -> list[tuple[str, str]]:
+def waiting_lines(waiting: Waiting) -> Rows:
     """What waits, why, and whether that is right."""
     if not waiting.units:
         return [("waiting", "0")]
@@ -176,7 +178,7 @@ def ratios_text(ratios: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {100 * ratio:.1f} %" for name, ratio in ratios.items())
 
 
-def _usage_over_time(samples: Sequence[UsageSample], columns: int = 6) -> list[tuple[str, str]]:
+def _usage_over_time(samples: Sequence[UsageSample], columns: int = 6) -> Rows:
     """A few samples, evenly spread, of the resources that are used at all."""
     if len(samples) < 3:
         return []

@@ -156,7 +156,7 @@ class Supervisor:
             ending = [child for child in self.children if child.command.stage == stage]
             await asyncio.gather(*[self._end(child) for child in ending])
         (self.state / "up.json").unlink(missing_ok=True)
-        self._lock.release()
+        self._lock.close()
 
     async def _spawn(self, child: Child) -> None:
         command = child.command
