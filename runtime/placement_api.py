@@ -85,7 +85,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
 
     def add_to(self, server: Any) -> None:
         """Register with a server: one of the `add` of a Listener."""
-        placement_pb2_grpc.add_PlacementServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+        placement_pb2_grpc.add_PlacementServicer_to_server(self, server)
 
     async def Submit(  # type: ignore[override]
         self, request_iterator: AsyncIterator[placement_pb2.SubmitRequest], context: Any

@@ -126,8 +126,8 @@ def _group(path: str, group: types_pb2.Group, classes: ClassNumbers) -> GroupSpe
     for field, _ in group.policy.ListFields():
         return unimplemented(f"{path}.policy.{field.name}")
     (spec,) = classes.specs([group.class_number])
-    if isinstance(spec, Refusal):
-        return class_refusal(path, spec)
+    if spec is None:
+        return class_refusal(path, classes.refusal(group.class_number))
     for name, text in (("pin", group.pin), ("role", group.role)):
         if len(text.encode()) > NAME_BYTES_MAX:
             return bad(f"{path}.{name}", f"limit {NAME_BYTES_MAX} bytes")

@@ -40,28 +40,51 @@ class ClassNumbers:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._specs: dict[int, ClassSpec | Refusal] = {}
+        self._specs: dict[int, ClassSpec] = {}
+        self._refusals: dict[int, Refusal] = {}
 
     def add(self, entries: Iterable[types_pb2.ClassEntry]) -> None:
         """Take the sender's classes. Raises TooManyClasses."""
         for entry in entries:
-            number, made = entry.number, _class_of(entry)
-            present = self._specs.get(number)
-            if present is None:
-                if len(self._specs) >= self._limit:
-                    raise TooManyClasses(f"more than {self._limit} classes")
-                self._specs[number] = made
-            elif present != made:
-                reason = f"the number {number} was given to two classes"
-                self._specs[number] = Refusal(Status.INVALID_ARGUMENT, "", reason)
+            number = entry.number
+            try:
+                self._put(number, class_spec(entry))
+            except BadSpec as bad:
+                reason = f"{bad.reason} (class {number})"
+                self._refuse(number, Refusal(Status.INVALID_ARGUMENT, bad.field, reason))
 
-    def specs(self, numbers: Iterable[int]) -> list[ClassSpec | Refusal]:
-        """The class of each number, or why an item cannot have it."""
-        return [self._specs.get(number) or _unknown(number) for number in numbers]
+    def specs(self, numbers: Iterable[int]) -> list[ClassSpec | None]:
+        """The class of each number; None: `refusal` says why there is none."""
+        return list(map(self._specs.get, numbers))
+
+    def refusal(self, number: int) -> Refusal:
+        """Why no item can have the class."""
+        unknown = f"no class was sent under the number {number}"
+        return self._refusals.get(number) or Refusal(Status.INVALID_ARGUMENT, "", unknown)
+
+    def _put(self, number: int, spec: ClassSpec) -> None:
+        if number in self._refusals or self._specs.get(number, spec) != spec:
+            reason = f"the number {number} was given to two classes"
+            self._refuse(number, Refusal(Status.INVALID_ARGUMENT, "", reason))
+            return
+        self._specs[number] = spec
+        self._check_limit()
+
+    def _refuse(self, number: int, refusal: Refusal) -> None:
+        self._specs.pop(number, None)
+        self._refusals[number] = refusal
+        self._check_limit()
+
+    def _check_limit(self) -> None:
+        if len(self._specs) + len(self._refusals) > self._limit:
+            raise TooManyClasses(f"more than {self._limit} classes")
 
 
-def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
-    """The canonical form of a wire class. Raises BadSpec."""
+def class_spec(entry: types_pb2.ClassEntry) -> ClassSpec:
+    """The canonical form of a sender's class. Raises BadSpec."""
+    if not entry.HasField("spec"):
+        raise BadSpec("spec", "is missing")
+    spec = entry.spec
     if len(spec.profile.encode()) > LABEL_BYTES_MAX:
         raise BadSpec("profile", f"limit {LABEL_BYTES_MAX} bytes")
     affinity = None
@@ -81,20 +104,6 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
             profile=spec.profile,
         )
     )
-
-
-def _class_of(entry: types_pb2.ClassEntry) -> ClassSpec | Refusal:
-    if not entry.HasField("spec"):
-        return Refusal(Status.INVALID_ARGUMENT, "spec", f"class {entry.number} has none")
-    try:
-        return class_spec(entry.spec)
-    except BadSpec as bad:
-        reason = f"{bad.reason} (class {entry.number})"
-        return Refusal(Status.INVALID_ARGUMENT, bad.field, reason)
-
-
-def _unknown(number: int) -> Refusal:
-    return Refusal(Status.INVALID_ARGUMENT, "", f"no class was sent under the number {number}")
 
 
 def _term(path: str, term: types_pb2.Term) -> Term:

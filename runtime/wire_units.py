@@ -37,15 +37,15 @@ from runtime.wire_classes import ClassNumbers
 class _Units(msgspec.Struct, frozen=True):
     """Units of one batch as columns under the client's numbers; `kept` as in Converted."""
 
-    keys: Sequence[str]
+    keys: tuple[str, ...]
     priority: NDArray[np.int32]
     groups: NDArray[Any]
     number: NDArray[np.uint32]
     count: NDArray[np.uint32]
     min: NDArray[np.uint32]
     pin: NDArray[np.int32]
-    roles: Sequence[str]
-    pins: Sequence[str]
+    roles: tuple[str, ...]
+    pins: tuple[str, ...]
     kept: Sequence[int]
 
 
@@ -89,14 +89,14 @@ def _packed_units(packed: placement_pb2.PackedUnits) -> _Units:
     if len(packed.roles) not in (0, g):
         raise BadColumns("packed.roles", f"{len(packed.roles)} entries, the groups are {g}")
     return _Units(
-        keys=packed.keys,
+        keys=tuple(packed.keys),
         priority=column("packed.priority", packed.priority, "<i4", n, 0),
         groups=groups,
         number=column("packed.class_number", packed.class_number, "<u4", g),
         count=count,
         min=column("packed.min", packed.min, "<u4", g) if packed.min else count,
         pin=column("packed.pin", packed.pin, "<i4", g, NO_PIN),
-        roles=packed.roles if any(packed.roles) else (),
+        roles=tuple(packed.roles) if any(packed.roles) else (),
         pins=tuple(packed.pins),
         kept=range(n),
     )
@@ -137,14 +137,14 @@ def _row_units(units: Iterable[placement_pb2.Unit], refused: Refusals) -> _Units
         groups.append(size)
         kept.append(index)
     return _Units(
-        keys=keys,
+        keys=tuple(keys),
         priority=np.array(priority, np.int32),
-        groups=np.array(groups, np.int64),
+        groups=np.array(groups, np.uint32),
         number=np.array(number, np.uint32),
         count=np.array(count, np.uint32),
         min=np.array(minimum, np.uint32),
         pin=np.array(pin, np.int32),
-        roles=roles if any(roles) else (),
+        roles=tuple(roles) if any(roles) else (),
         pins=tuple(pins)[1:],
         kept=kept,
     )
@@ -152,96 +152,92 @@ def _row_units(units: Iterable[placement_pb2.Unit], refused: Refusals) -> _Units
 
 def _submit(units: _Units, classes: ClassNumbers, count: int, refused: Refusals) -> Converted:
     """The batch in the core's terms; units that refer to what is not there go to `refused`."""
-    used, klass = np.unique(units.number, return_inverse=True)
-    specs = classes.specs(used.tolist())
-    faults = _faults(units, specs, klass)
-    if faults:
+    place, specs = _numbered(units, classes)
+    if not _is_sound(units, specs):
+        faults = _faults(units, classes)
         refused += [(units.kept[i], refusal) for i, refusal in faults.items()]
         refused.sort(key=lambda entry: entry[0])
         units = _without(units, faults)
-        used, klass = np.unique(units.number, return_inverse=True)
-        specs = classes.specs(used.tolist())
-    if not len(units.keys):
+        place, specs = _numbered(units, classes)
+    if not units.keys:
         return Converted(None, count, refused)
     hi, lo = uid_columns(units.keys)
     body = Submit(
         units=UnitBatch(
             uid_hi=hi, uid_lo=lo, priority=units.priority, groups=units.groups.astype(np.uint8)
         ),
-        groups=GroupBatch(
-            klass=klass.astype(np.uint32), count=units.count, min=units.min, pin=units.pin
-        ),
-        keys=tuple(units.keys),
-        classes=tuple([spec for spec in specs if isinstance(spec, ClassSpec)]),
-        roles=tuple(units.roles),
-        pins=tuple(units.pins),
+        groups=GroupBatch(klass=place, count=units.count, min=units.min, pin=units.pin),
+        keys=units.keys,
+        classes=tuple([spec for spec in specs if spec is not None]),
+        roles=units.roles,
+        pins=units.pins,
     )
     return Converted(body, count, refused, units.kept if len(units.keys) < count else None)
 
 
-def _faults(
-    units: _Units, specs: Sequence[ClassSpec | Refusal], klass: NDArray[np.int64]
-) -> dict[int, Refusal]:
+def _numbered(
+    units: _Units, classes: ClassNumbers
+) -> tuple[NDArray[np.uint32], list[ClassSpec | None]]:
+    """The classes that the batch uses, and for each group the place of its class among them."""
+    numbers = units.number.tolist()
+    places = {number: place for place, number in enumerate(dict.fromkeys(numbers))}
+    return np.array([places[number] for number in numbers], np.uint32), classes.specs(places)
+
+
+def _is_sound(units: _Units, specs: list[ClassSpec | None]) -> bool:
+    """Whether no unit has a fault, found with few passes: most batches have none."""
+    # Unsigned: without groups it wraps around to the greatest number.
+    has_bad_size = (units.groups - 1 >= GROUPS_MAX).any()
+    has_pins = bool(units.pins) or (units.pin != NO_PIN).any()
+    return not (has_bad_size or has_pins or units.roles) and None not in specs
+
+
+def _faults(units: _Units, classes: ClassNumbers) -> dict[int, Refusal]:
     """Refusals by the position of the unit: the first fault of each."""
     faults: dict[int, Refusal] = {}
-    sizes = units.groups
-    for i in np.flatnonzero((sizes < 1) | (sizes > GROUPS_MAX)).tolist():
-        faults[i] = bad("groups", f"{int(sizes[i])} groups, a unit has 1 to {GROUPS_MAX}")
-    is_bad = np.array([isinstance(spec, Refusal) for spec in specs], np.bool_)[klass]
-    bad_pins = _bad_pins(units)
-    is_bad |= bad_pins
-    bad_roles = [len(role.encode()) > NAME_BYTES_MAX for role in units.roles]
-    if bad_roles:
-        is_bad |= bad_roles
-    if not is_bad.any():
-        return faults
-    ends = np.cumsum(sizes)
-    for row in np.flatnonzero(is_bad).tolist():
-        i = int(np.searchsorted(ends, row, side="right"))
-        path = f"groups[{row - int(ends[i]) + int(sizes[i])}]"
-        spec = specs[klass[row]]
-        if isinstance(spec, Refusal):
-            refusal = class_refusal(path, spec)
-        elif bad_pins[row]:
-            refusal = bad(f"{path}.pin", _pin_fault(units, int(units.pin[row])))
-        else:
-            refusal = bad(f"{path}.role", f"limit {NAME_BYTES_MAX} bytes")
-        faults.setdefault(i, refusal)
+    row = 0
+    for i, size in enumerate(units.groups.tolist()):
+        if not 1 <= size <= GROUPS_MAX:
+            faults[i] = bad("groups", f"{size} groups, a unit has 1 to {GROUPS_MAX}")
+        for g in range(size):
+            refusal = _group_fault(f"groups[{g}]", units, row + g, classes)
+            if refusal is not None:
+                faults.setdefault(i, refusal)
+                break
+        row += size
     return faults
 
 
-def _bad_pins(units: _Units) -> NDArray[np.bool_]:
-    """Which groups have a pin that is no index, or a name that no node can have."""
-    pin, names = units.pin, units.pins
-    is_bad = (pin < NO_PIN) | (pin >= len(names))
-    if names:
-        bad_names = [not 0 < len(name.encode()) <= NAME_BYTES_MAX for name in names]
-        # -1 meets the last entry: no pin is good.
-        is_bad |= np.array([*bad_names, False], np.bool_)[np.where(is_bad, NO_PIN, pin)]
-    return is_bad
-
-
-def _pin_fault(units: _Units, pin: int) -> str:
-    if NO_PIN <= pin < len(units.pins):
-        return f"a node's name has 1 to {NAME_BYTES_MAX} bytes"
-    return f"{pin} is no index into {len(units.pins)} pins"
+def _group_fault(path: str, units: _Units, row: int, classes: ClassNumbers) -> Refusal | None:
+    number, pin = int(units.number[row]), int(units.pin[row])
+    if classes.specs([number]) == [None]:
+        return class_refusal(path, classes.refusal(number))
+    if not NO_PIN <= pin < len(units.pins):
+        return bad(f"{path}.pin", f"{pin} is no index into {len(units.pins)} pins")
+    if pin != NO_PIN and not 0 < len(units.pins[pin].encode()) <= NAME_BYTES_MAX:
+        return bad(f"{path}.pin", f"a node's name has 1 to {NAME_BYTES_MAX} bytes")
+    if units.roles and len(units.roles[row].encode()) > NAME_BYTES_MAX:
+        return bad(f"{path}.role", f"limit {NAME_BYTES_MAX} bytes")
+    return None
 
 
 def _without(units: _Units, faults: Iterable[int]) -> _Units:
     """The other units, with their groups."""
     stays = np.ones(len(units.keys), np.bool_)
     stays[list(faults)] = False
+    if stays.all():
+        return units
     rows = np.repeat(stays, units.groups)
     places = np.flatnonzero(stays).tolist()
     return _Units(
-        keys=[units.keys[i] for i in places],
+        keys=tuple([units.keys[i] for i in places]),
         priority=units.priority[stays],
         groups=units.groups[stays],
         number=units.number[rows],
         count=units.count[rows],
         min=units.min[rows],
         pin=units.pin[rows],
-        roles=[units.roles[i] for i in np.flatnonzero(rows).tolist()] if units.roles else (),
+        roles=tuple([units.roles[i] for i in np.flatnonzero(rows).tolist()]) if units.roles else (),
         pins=units.pins,
         kept=[units.kept[i] for i in places],
     )

@@ -54,7 +54,7 @@ def unit_view(view: UnitView) -> placement_pb2.UnitView:
         made.replicas.add(
             group=replica.group,
             ordinal=replica.ordinal,
-            phase=PHASES[replica.phase],  # type: ignore[arg-type]
+            phase=PHASES[replica.phase],
             node=replica.node,
         )
     return made
@@ -156,6 +156,8 @@ def _used(
     names: tuple[str, ...], index: NDArray[np.int64], is_index: NDArray[np.bool_]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """The names used, and the column with indices into them."""
+    if not names:
+        return names, index
     used, place = np.unique(index[is_index], return_inverse=True)
     moved = index.copy()
     moved[is_index] = place
