@@ -53,6 +53,28 @@ def _put(his: Words, los: Words, rows: Rows, hi: Words, lo: Words, row: Rows) ->
 
 
 @njit
+def _find_or_put(
+    his: Words, los: Words, rows: Rows, hi: Words, lo: Words, fresh: Rows, out: Rows
+) -> int:
+    """out[i] = row of (hi[i], lo[i]); unknown ones get the next of `fresh`, the count returned."""
+    mask = np.uint64(len(rows) - 1)
+    used = 0
+    for i in range(len(hi)):
+        slot = (hi[i] ^ (lo[i] >> np.uint64(17))) & mask
+        while rows[slot] != EMPTY:
+            if rows[slot] >= 0 and his[slot] == hi[i] and los[slot] == lo[i]:
+                break
+            slot = (slot + np.uint64(1)) & mask
+        if rows[slot] == EMPTY:
+            his[slot] = hi[i]
+            los[slot] = lo[i]
+            rows[slot] = fresh[used]
+            used += 1
+        out[i] = rows[slot]
+    return used
+
+
+@njit
 def _drop(his: Words, los: Words, rows: Rows, hi: Words, lo: Words) -> int:
     """Mark as deleted; returns how many were present."""
     mask = np.uint64(len(rows) - 1)
@@ -90,6 +112,19 @@ class UidIndex:
         added = _put(self._hi, self._lo, self._row, hi, lo, row.astype(np.int64))
         self._filled += added
         self._count += added
+
+    def find_or_put(self, hi: Words, lo: Words, fresh: Rows) -> tuple[Rows, int]:
+        """Row per uid, unknown ones given the next of `fresh`, and how many were; int64 [uid].
+
+        `fresh` has at least as many rows as there are unknown uids.
+        """
+        if 2 * (self._filled + len(hi)) > len(self._row):
+            self._rebuild(self._count + len(hi))
+        out = np.empty(len(hi), np.int64)
+        used = _find_or_put(self._hi, self._lo, self._row, hi, lo, fresh, out)
+        self._filled += used
+        self._count += used
+        return out, used
 
     def drop(self, hi: Words, lo: Words) -> None:
         """Forget uids; unknown ones are ignored."""

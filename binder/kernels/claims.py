@@ -1,0 +1,310 @@
+"""Kernels that change the ledger: a journal applied row by row, and tombstones swept.
+
+The only code that writes claims, units and room. Lists of a unit are searched from where the last
+search of the same unit ended, so a gang's rows in order of commit cost one step each.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from binder.kernels.layout import (
+    I64,
+    NONE,
+    Changes,
+    Claims,
+    Classes,
+    Nodes,
+    Pool,
+    Rows,
+    Units,
+)
+from cell.jit import njit
+
+HELD, COMMITTING, BOUND, TERMINATING, FREE = 0, 1, 2, 3, 4
+V_ACCEPTED, V_BOUND, V_FAILED, V_ALREADY, V_STALE = 0, 1, 2, 3, 4
+V_CANCELLED, V_REJECTED, V_RELEASED, V_AMENDED = 5, 6, 7, 8
+"""`cell.unit.Verdict` and `cell.messages.ClaimState`, as numba reads them; a test compares them."""
+WHOLE = (1 << 32) - 1
+
+Number = int | np.integer[Any]
+
+
+@njit
+def find_claim(units: Units, claims: Claims, unit: int, group: int, ordinal: int, at: int) -> int:
+    """The claim of a replica, searched from `at` (NONE: the head) around to it again, or NONE."""
+    start = at
+    while at != NONE:
+        if claims.ordinal[at] == ordinal and claims.group[at] == group:
+            return at
+        at = claims.next[at]
+    at = units.head[unit]
+    while at != start:
+        if claims.ordinal[at] == ordinal and claims.group[at] == group:
+            return at
+        at = claims.next[at]
+    return NONE
+
+
+@njit
+def charge(nodes: Nodes, classes: Classes, klass: Number, node: Number, sign: int) -> None:
+    """Take the class's demand from the node's room; sign -1 gives it back."""
+    for j in range(classes.entries[klass]):
+        nodes.free[node, classes.resource[klass, j]] -= sign * classes.amount[klass, j]
+
+
+@njit
+def _report(changes: Changes, at: int, units: Units, claims: Claims, claim: int) -> int:
+    unit = claims.unit[claim]
+    changes.uid_hi[at] = units.uid_hi[unit]
+    changes.uid_lo[at] = units.uid_lo[unit]
+    changes.revision[at] = claims.revision[claim]
+    changes.group[at] = claims.group[claim]
+    changes.ordinal[at] = claims.ordinal[claim]
+    changes.node[at] = claims.node[claim]
+    changes.state[at] = claims.state[claim]
+    return at + 1
+
+
+@njit
+def append(units: Units, claims: Claims, pool: Pool, unit: int) -> int:
+    """A new claim at the end of the unit's list."""
+    pool.top[1] -= 1
+    claim = pool.claims[pool.top[1]]
+    claims.unit[claim] = unit
+    claims.next[claim] = NONE
+    if units.head[unit] == NONE:
+        units.head[unit] = claim
+    else:
+        claims.next[units.tail[unit]] = claim
+    units.tail[unit] = claim
+    return int(claim)
+
+
+@njit
+def _is_loose(state: int) -> bool:
+    return state in (FREE, COMMITTING)
+
+
+@njit
+def _hold(
+    rows: Rows,
+    row: int,
+    state: int,
+    units: Units,
+    claims: Claims,
+    nodes: Nodes,
+    classes: Classes,
+    pool: Pool,
+    unit: int,
+    generation: int,
+) -> int:
+    """A BOUND or ACCEPTED row: the claim it makes or confirms."""
+    claim = NONE
+    if units.loose[unit] > 0:
+        claim = find_claim(units, claims, unit, rows.group[row], rows.ordinal[row], NONE)
+    if claim == NONE:
+        claim = append(units, claims, pool, unit)
+    else:
+        units.loose[unit] -= _is_loose(claims.state[claim])
+        if claims.state[claim] != FREE:
+            charge(nodes, classes, claims.klass[claim], claims.node[claim], -1)
+            nodes.generation[claims.node[claim]] = generation
+            units.live[unit] -= 1
+    node, klass = np.int32(rows.node[row]), np.int32(rows.klass[row])
+    claims.revision[claim] = rows.revision[row]
+    claims.attempt[claim] = rows.attempt[row]
+    claims.group[claim] = rows.group[row]
+    claims.ordinal[claim] = rows.ordinal[row]
+    claims.klass[claim] = klass
+    claims.node[claim] = node
+    claims.state[claim] = state
+    units.live[unit] += 1
+    units.loose[unit] += _is_loose(state)
+    units.handle[unit] = rows.handle[row]
+    units.revision[unit] = max(units.revision[unit], rows.revision[row])
+    charge(nodes, classes, klass, node, 1)
+    nodes.generation[node] = generation
+    return int(claim)
+
+
+@njit
+def _end(
+    units: Units, claims: Claims, nodes: Nodes, classes: Classes, claim: int, generation: int
+) -> None:
+    """Give a live claim's room back; it stays in the list as ended."""
+    unit, node = claims.unit[claim], claims.node[claim]
+    charge(nodes, classes, claims.klass[claim], node, -1)
+    nodes.generation[node] = generation
+    units.live[unit] -= 1
+    units.loose[unit] += not _is_loose(claims.state[claim])
+    claims.state[claim] = FREE
+
+
+@njit
+def _drop(claims: Claims, pool: Pool, claim: int) -> None:
+    """An ended claim that has left its unit's list is unused again."""
+    claims.unit[claim] = NONE
+    pool.claims[pool.top[1]] = claim
+    pool.top[1] += 1
+
+
+@njit
+def _sweep_unit(
+    units: Units,
+    claims: Claims,
+    nodes: Nodes,
+    classes: Classes,
+    pool: Pool,
+    unit: int,
+    below: Number,
+    generation: int,
+    changes: Changes,
+    at: int,
+) -> int:
+    """Take claims of revisions below `below` out of the list, live ones reported as FREE."""
+    claim, before = units.head[unit], NONE
+    while claim != NONE:
+        after = claims.next[claim]
+        if claims.revision[claim] < below:
+            if claims.state[claim] != FREE:
+                _end(units, claims, nodes, classes, claim, generation)
+                at = _report(changes, at, units, claims, claim)
+            units.loose[unit] -= 1
+            if before == NONE:
+                units.head[unit] = after
+            else:
+                claims.next[before] = after
+            _drop(claims, pool, claim)
+        else:
+            before = claim
+        claim = after
+    units.tail[unit] = before
+    return at
+
+
+@njit
+def apply_rows(
+    rows: Rows,
+    slots: I64,
+    generation: int,
+    first: int,
+    units: Units,
+    claims: Claims,
+    nodes: Nodes,
+    classes: Classes,
+    pool: Pool,
+    changes: Changes,
+) -> int:
+    """Change the ledger by a journal; slots[row] = unit or NONE; returns the number of changes."""
+    at, cursor, last = 0, NONE, -2
+    for row in range(len(slots)):
+        unit = slots[row]
+        verdict = rows.verdict[row]
+        if unit == NONE:
+            continue
+        if unit != last:
+            cursor, last = NONE, unit
+        if verdict in (V_BOUND, V_ACCEPTED):
+            state = BOUND if verdict == V_BOUND else COMMITTING
+            claim = _hold(rows, row, state, units, claims, nodes, classes, pool, unit, generation)
+            at = _report(changes, at, units, claims, claim)
+        elif verdict == V_CANCELLED or (verdict == V_RELEASED and rows.ordinal[row] == WHOLE):
+            below = np.int64(rows.revision[row])
+            if verdict == V_CANCELLED:
+                below = np.int64(1) << 32
+                units.cancelled[unit] = 1
+            units.revision[unit] = max(units.revision[unit], rows.revision[row])
+            at = _sweep_unit(
+                units, claims, nodes, classes, pool, unit, below, generation, changes, at
+            )
+            units.grave[unit] = first + row
+            cursor = NONE
+        elif verdict in (V_FAILED, V_RELEASED, V_AMENDED):
+            claim = find_claim(units, claims, unit, rows.group[row], rows.ordinal[row], cursor)
+            if claim == NONE:
+                continue
+            cursor = claim
+            if claims.state[claim] == FREE or claims.revision[claim] > rows.revision[row]:
+                continue
+            if verdict == V_AMENDED:
+                klass, node = np.int32(rows.klass[row]), claims.node[claim]
+                charge(nodes, classes, claims.klass[claim], node, -1)
+                charge(nodes, classes, klass, node, 1)
+                nodes.generation[node] = generation
+                claims.klass[claim] = klass
+                claims.revision[claim] = rows.revision[row]
+                units.revision[unit] = max(units.revision[unit], rows.revision[row])
+                units.handle[unit] = rows.handle[row]
+            else:
+                _end(units, claims, nodes, classes, claim, generation)
+                units.grave[unit] = first + row
+            at = _report(changes, at, units, claims, claim)
+    return at
+
+
+@njit
+def put_claims(
+    rows: Rows,
+    slots: I64,
+    units: Units,
+    claims: Claims,
+    nodes: Nodes,
+    classes: Classes,
+    pool: Pool,
+) -> None:
+    """Take over stored claims, in order per unit; their state stands in the verdict's column."""
+    for row in range(len(slots)):
+        unit, state = slots[row], rows.verdict[row]
+        claim = append(units, claims, pool, unit)
+        claims.revision[claim] = rows.revision[row]
+        claims.attempt[claim] = rows.attempt[row]
+        claims.group[claim] = rows.group[row]
+        claims.ordinal[claim] = rows.ordinal[row]
+        claims.klass[claim] = np.int32(rows.klass[row])
+        claims.node[claim] = np.int32(rows.node[row])
+        claims.state[claim] = state
+        units.loose[unit] += _is_loose(state)
+        if state != FREE:
+            units.live[unit] += 1
+            charge(nodes, classes, claims.klass[claim], claims.node[claim], 1)
+
+
+@njit
+def bury(slots: I64, numbers: I64, units: Units, claims: Claims, pool: Pool, gone: I64) -> int:
+    """Forget tombstones whose time has come: ended claims, and units without any; gone[i] = unit.
+
+    A unit whose grave has a newer number is left alone. Returns how many units are gone; they are
+    as new but for their uid.
+    """
+    count = 0
+    for i in range(len(slots)):
+        unit = slots[i]
+        if units.grave[unit] != numbers[i]:
+            continue
+        units.grave[unit] = NONE
+        claim, before = units.head[unit], NONE
+        while claim != NONE:
+            after = claims.next[claim]
+            if claims.state[claim] == FREE:
+                units.loose[unit] -= 1
+                if before == NONE:
+                    units.head[unit] = after
+                else:
+                    claims.next[before] = after
+                _drop(claims, pool, claim)
+            else:
+                before = claim
+            claim = after
+        units.tail[unit] = before
+        if units.head[unit] == NONE:
+            gone[count] = unit
+            count += 1
+            units.handle[unit] = 0
+            units.revision[unit] = 0
+            units.cancelled[unit] = 0
+            pool.units[pool.top[0]] = unit
+            pool.top[0] += 1
+    return count

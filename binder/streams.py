@@ -1,0 +1,249 @@
+"""What leaves on links: State to schedulers, Settle to the dispatcher.
+
+A scheduler's session has a position: the generation up to which its tables are current. A delta is
+whatever is newer, so it is computed once for all sessions of one position, and a watermark sent
+with it never runs ahead of the rows. Both dictionaries are the ledger's own numbers.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from binder.classes import SessionClasses
+from binder.ledger import Ledger
+from binder.records import Journal
+from cell.effects import Effect, Send
+from cell.messages import SNAPSHOT_NODES_MAX, NodeSpecs, NodeUse, Settle, State
+from cell.reasons import Wake
+from cell.unit import Settlements
+
+Rows = NDArray[np.int64]
+
+
+class SchedulerSession:
+    """One scheduler's session. `evaluated` counts its plan rows that were judged."""
+
+    def __init__(self, classes: SessionClasses) -> None:
+        self.classes = classes
+        self.position = 0
+        self.cursor = 0
+        """The next node of the snapshot; NONE once it is sent."""
+        self.evaluated = 0
+        self.watermark = 0
+        self.resources = 0
+        self.strings = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the snapshot has been sent."""
+        return self.cursor < 0
+
+
+class SchedulerStreams:
+    """All schedulers' sessions."""
+
+    def __init__(self, ledger: Ledger, term: int) -> None:
+        self.sessions: dict[str, SchedulerSession] = {}
+        self._ledger = ledger
+        self._term = term
+
+    def open(self, peer: str) -> list[Effect]:
+        """Begin a session with the first chunk of its snapshot."""
+        self.sessions[peer] = SchedulerSession(SessionClasses(self._ledger.classes))
+        return [self._chunk(peer, self.sessions[peer])]
+
+    def close(self, peer: str) -> None:
+        """Forget a session."""
+        self.sessions.pop(peer, None)
+
+    @property
+    def is_snapshotting(self) -> bool:
+        """Whether a snapshot has chunks left to send."""
+        return any(not session.is_whole for session in self.sessions.values())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a scheduler has anything to hear that it was not sent."""
+        return any(self._is_behind(session) for session in self.sessions.values())
+
+    def chunks(self) -> list[Effect]:
+        """The next chunk of every snapshot under way."""
+        return [self._chunk(p, s) for p, s in self.sessions.items() if not s.is_whole]
+
+    def deltas(self) -> list[Effect]:
+        """What each scheduler has not heard yet."""
+        made: dict[tuple[int, int, int], list[State]] = {}
+        effects: list[Effect] = []
+        for peer, session in self.sessions.items():
+            if session.is_whole and self._is_behind(session):
+                effects += self._delta(peer, session, made)
+        return effects
+
+    def delta(self, peer: str) -> list[Effect]:
+        """What one scheduler has not heard yet: it has lost a race and needs the fresh rows now."""
+        session = self.sessions.get(peer)
+        return self._delta(peer, session, {}) if session and session.is_whole else []
+
+    def _is_behind(self, session: SchedulerSession) -> bool:
+        return session.position < self._ledger.generation or session.watermark < session.evaluated
+
+    def _chunk(self, peer: str, session: SchedulerSession) -> Send:
+        nodes = self._ledger.nodes
+        if session.cursor == 0:
+            session.position = self._ledger.generation
+        end = min(session.cursor + SNAPSHOT_NODES_MAX, nodes.count)
+        rows = session.cursor + np.flatnonzero(nodes.columns.present[session.cursor : end])
+        is_last = end == nodes.count
+        session.cursor = -1 if is_last else end
+        state = self._state(
+            session.resources, session.strings, nodes.specs_table(rows), nodes.use_table(rows)
+        )
+        return self._send(peer, session, state, 0, is_last=is_last)
+
+    def _delta(
+        self,
+        peer: str,
+        session: SchedulerSession,
+        made: dict[tuple[int, int, int], list[State]],
+    ) -> list[Effect]:
+        key = session.position, session.resources, session.strings
+        states = made.get(key)
+        if states is None:
+            states = made[key] = self._states(session)
+        session.position = self._ledger.generation
+        before, last = session.watermark, len(states) - 1
+        session.watermark = session.evaluated
+        marks = [session.watermark if i == last else before for i in range(len(states))]
+        return [
+            self._send(peer, session, state, mark, is_last=True)
+            for state, mark in zip(states, marks, strict=True)
+        ]
+
+    def _states(self, session: SchedulerSession) -> list[State]:
+        """Messages with all that is newer than the session's position, specs before use."""
+        nodes = self._ledger.nodes
+        specs = np.flatnonzero(nodes.spec_generation[: nodes.count] > session.position)
+        use = np.flatnonzero(nodes.columns.generation[: nodes.count] > session.position)
+        if max(len(specs), len(use)) <= SNAPSHOT_NODES_MAX:
+            tables = nodes.specs_table(specs), nodes.use_table(use)
+            return [self._state(session.resources, session.strings, *tables)]
+        states = [
+            self._state(0, 0, nodes.specs_table(rows), nodes.use_table(rows[:0]))
+            for rows in _cut(specs)
+        ]
+        states += [
+            self._state(0, 0, nodes.specs_table(rows[:0]), nodes.use_table(rows))
+            for rows in _cut(use)
+        ]
+        words = self._state(session.resources, session.strings, NodeSpecs.empty(), NodeUse.empty())
+        return [words, *(msgspec.structs.replace(s, resources=(), strings=()) for s in states)]
+
+    def _state(self, resources: int, strings: int, specs: NodeSpecs, use: NodeUse) -> State:
+        nodes = self._ledger.nodes
+        return State(
+            term=self._term,
+            generation=self._ledger.generation,
+            watermark=0,
+            specs=specs,
+            use=use,
+            resources=tuple(nodes.resources[resources:]),
+            strings=tuple(nodes.strings[strings:]),
+        )
+
+    def _send(
+        self, peer: str, session: SchedulerSession, state: State, mark: int, *, is_last: bool
+    ) -> Send:
+        session.resources = len(self._ledger.nodes.resources)
+        session.strings = len(self._ledger.nodes.strings)
+        return Send(peer, msgspec.structs.replace(state, watermark=mark, is_last=is_last))
+
+
+def _cut(rows: Rows) -> list[Rows]:
+    return [rows[i : i + SNAPSHOT_NODES_MAX] for i in range(0, len(rows), SNAPSHOT_NODES_MAX)]
+
+
+class DispatcherStream:
+    """The dispatcher's session, when there is one. `wakes` is what parked units have to hear of."""
+
+    def __init__(self, ledger: Ledger, rows_max: int) -> None:
+        self.peer = ""
+        self.classes = SessionClasses(ledger.classes)
+        self.wakes = Wake.NONE
+        self._ledger = ledger
+        self._rows_max = rows_max
+        self._names = 0
+
+    def open(self, peer: str) -> list[Effect]:
+        """Begin a session: all outcomes not acked, again; whatever was missed wakes everyone."""
+        self.peer = peer
+        self.classes = SessionClasses(self._ledger.classes)
+        self.wakes = Wake.ALL
+        self._names = 0
+        effects: list[Effect] = []
+        for first, journal in self._merged():
+            effects += self.settle(first, journal)
+        return effects
+
+    def close(self) -> None:
+        """The session has ended."""
+        self.peer = ""
+
+    def settle(self, first: int, journal: Journal) -> list[Effect]:
+        """Outcomes from number `first` on."""
+        if not self.peer or not len(journal):
+            return []
+        return self._send(first, _settlements(journal), Wake.NONE)
+
+    def wake(self) -> list[Effect]:
+        """Tell what changed in the cluster; to be sent behind the State that shows it."""
+        if not self.peer or not self.wakes:
+            return []
+        wakes, self.wakes = self.wakes, Wake.NONE
+        return self._send(self._ledger.log.next, Settlements.empty(), wakes)
+
+    def _send(self, first: int, rows: Settlements, wakes: Wake) -> list[Effect]:
+        effects: list[Effect] = []
+        specs = self._ledger.nodes.specs
+        while len(specs) - self._names > SNAPSHOT_NODES_MAX:
+            effects.append(self._message(first, Settlements.empty(), Wake.NONE))
+        return [*effects, self._message(first, rows, wakes)]
+
+    def _message(self, first: int, rows: Settlements, wakes: Wake) -> Send:
+        base = self._names
+        names = tuple(
+            spec.name for spec in self._ledger.nodes.specs[base : base + SNAPSHOT_NODES_MAX]
+        )
+        self._names += len(names)
+        return Send(
+            self.peer, Settle(self._ledger.generation, first, rows, base, names, int(wakes))
+        )
+
+    def _merged(self) -> list[tuple[int, Journal]]:
+        """Outcomes not acked, several commits in one message."""
+        merged: list[tuple[int, list[Journal]]] = []
+        for first, journal in self._ledger.log.kept(self._ledger.marks.ack):
+            size = sum(map(len, merged[-1][1])) if merged else 0
+            is_next = bool(merged) and merged[-1][0] + size == first
+            if is_next and size + len(journal) <= self._rows_max:
+                merged[-1][1].append(journal)
+            else:
+                merged.append((first, [journal]))
+        return [(first, Journal.concat(journals)) for first, journals in merged]
+
+
+def _settlements(journal: Journal) -> Settlements:
+    return Settlements(
+        handle=journal.handle,
+        uid_hi=journal.uid_hi,
+        uid_lo=journal.uid_lo,
+        revision=journal.revision,
+        attempt=journal.attempt,
+        verdict=journal.verdict,
+        reason=journal.reason,
+        group=journal.group,
+        ordinal=journal.ordinal,
+        node=journal.node,
+        argument=journal.argument,
+    )
