@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from cell.release import RollingsetSpec
 from cell.unit import KEY_BYTES_MAX, REPLICAS_MAX, GroupSpec, UnitSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of, unimplemented
-from runtime.own_kinds import API_VERSION, Rollingset, rollingset, unit
+from runtime.own_kinds import API_VERSION, rollingset, unit
 from runtime.pod_class import PRIORITIES, PodNeeds, pod_needs
 
 GANG_KEY = "godel.dev/gang"
@@ -38,7 +39,7 @@ class Submission(msgspec.Struct):
     """What documents ask for, in their order; `places` tells where a unit's key stands."""
 
     units: list[UnitSpec] = []
-    rollingsets: list[Rollingset] = []
+    rollingsets: list[RollingsetSpec] = []
     warnings: list[str] = []
     places: dict[str, str] = {}
 

@@ -30,7 +30,7 @@ def nodes(documents: Iterable[Document]) -> list[NodeSpec]:
 
 
 def node(fields: Fields) -> NodeSpec:
-    """One node; `status.capacity` counts where `status.allocatable` is absent. Raises BadManifest."""
+    """One node; without `status.allocatable`, `status.capacity` counts. Raises BadManifest."""
     kind = (fields.text("apiVersion"), fields.text("kind"))
     if kind != ("v1", "Node"):
         raise BadManifest(fields.at("kind"), f"{' '.join(kind)} is not v1 Node")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from cell.classes import AMOUNT_MAX, BadSpec, ClassSpec, Term, normalise
+from cell.release import ReleaseColumn, RollingsetSpec
 from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place, UnitSpec
 from runtime.fields import BadManifest, Fields, join, shown, unimplemented
 from runtime.pod_class import PodNeeds, pod_needs, requirement, toleration
@@ -36,28 +35,6 @@ LATER = frozenset(
 PLACES = {"keep": Place.KEEP, "anywhere": Place.ANYWHERE}
 ROWS_MAX = 1_000_000
 """Far above what a rolling controller takes: it says its own limit."""
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One column of every row: `count` replicas of a class."""
-
-    name: str
-    klass: ClassSpec
-    count: int = 1
-
-
-class Rollingset(msgspec.Struct, frozen=True, kw_only=True):
-    """A service of rows by columns. Shares of rows are counts or percentages ("25%"), as text."""
-
-    name: str
-    rows: int
-    columns: tuple[Column, ...]
-    max_unavailable: str = ""
-    max_surge: str = ""
-    keep: str = ""
-    place: Place = Place.KEEP
-    is_paused: bool = False
-    priority: int = 0
 
 
 def unit(key: str, spec: Fields, priorities: Mapping[str, int]) -> tuple[UnitSpec, list[str]]:
@@ -90,7 +67,7 @@ def unit(key: str, spec: Fields, priorities: Mapping[str, int]) -> tuple[UnitSpe
 
 def rollingset(
     name: str, spec: Fields, priorities: Mapping[str, int]
-) -> tuple[Rollingset, list[str]]:
+) -> tuple[RollingsetSpec, list[str]]:
     """The rollingset that a spec describes, and warnings. Raises BadManifest."""
     _refuse_unknown(spec, ROLLINGSET_FIELDS)
     if spec.raw("rows") is None:
@@ -108,16 +85,16 @@ def rollingset(
             raise unimplemented(path, "a column of many rows cannot be pinned to one node")
         warnings += need.warnings
         count = fields.integer("count", 1, 1, REPLICAS_MAX)
-        columns.append(Column(fields.text("name"), need.klass, count))
+        columns.append(ReleaseColumn(fields.text("name"), need.klass, count))
     if not columns:
         raise BadManifest(spec.at("columns"), "needs at least one column")
-    made = Rollingset(
+    made = RollingsetSpec(
         name=name,
         rows=spec.integer("rows", 0, 0, ROWS_MAX),
         columns=tuple(columns),
-        max_unavailable=_share(spec, "max_unavailable"),
-        max_surge=_share(spec, "max_surge"),
-        keep=_share(spec, "keep"),
+        max_unavailable=_share(spec, "max_unavailable", 1),
+        max_surge=_share(spec, "max_surge", 0),
+        keep=_share(spec, "keep", 0),
         place=PLACES[place],
         is_paused=spec.flag("is_paused"),
         priority=spec.integer("priority", 0, -PRIORITY_MAX, PRIORITY_MAX),
@@ -172,17 +149,16 @@ def _term(fields: Fields) -> Term:
     )
 
 
-def _share(spec: Fields, key: str) -> str:
-    """A count or a percentage as text; the rolling controller reads it."""
+def _share(spec: Fields, key: str, default: int) -> int | str:
+    """A count or a percentage; the rolling controller reads it."""
     value = spec.raw(key)
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
     if value is None:
-        return ""
-    digits = value.removesuffix("%") if isinstance(value, str) else ""
+        return default
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    digits = text.removesuffix("%") if isinstance(text, str) else ""
     if not (digits.isascii() and digits.isdecimal()):
         raise BadManifest(spec.at(key), f"{shown(value)} is no count and no percentage")
-    return str(value)
+    return text
 
 
 def _refuse_unknown(fields: Fields, known: tuple[str, ...]) -> None:

@@ -57,12 +57,20 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="godel-scheduler", prog_name="godel")
-def godel() -> None:
+@click.option(
+    "--state",
+    metavar="DIR",
+    envvar="GODEL_STATE",
+    default="godel-state",
+    show_default=True,
+    help="State directory of the cell, where its sockets are.",
+)
+def godel(state: str) -> None:
     """A cluster scheduler: dispatcher, parallel schedulers, binder, rolling controller.
 
-    Commands find a cell by its state directory: --state, or the environment variable GODEL_STATE,
-    or ./godel-state. Exit codes: 0 well, 1 some items refused or condition not met, 2 bad input,
-    3 unreachable, 4 time-out, 5 not found.
+    Commands find a cell by its state directory: --state, here or behind the command, or the
+    environment variable GODEL_STATE. Exit codes: 0 well, 1 some items refused or condition not
+    met, 2 bad input, 3 unreachable, 4 time-out, 5 not found.
     """
 
 

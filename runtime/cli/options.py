@@ -40,9 +40,10 @@ def reaches(
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def run(*, state: str, timeout: float | None, **given: Any) -> Any:
+        def run(*, state: str | None, timeout: float | None, **given: Any) -> Any:
             addresses = {service: given.pop(service) for service in services}
-            return command(reach=Reach(state, addresses, timeout), **given)
+            state = state or click.get_current_context().find_root().params.get("state")
+            return command(reach=Reach(state or STATE_DEFAULT, addresses, timeout), **given)
 
         decorated = click.option(
             "--timeout",
@@ -61,10 +62,7 @@ def reaches(
         return click.option(
             "--state",
             metavar="DIR",
-            envvar="GODEL_STATE",
-            default=STATE_DEFAULT,
-            show_default=True,
-            help="State directory of the cell, where its sockets are; also GODEL_STATE.",
+            help="State directory of the cell, where its sockets are.",
         )(decorated)
 
     return decorate

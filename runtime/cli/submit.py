@@ -12,10 +12,10 @@ from runtime.cli.exits import BAD_INPUT, UNREACHABLE, Stop
 from runtime.cli.options import Reach, reaches, shows
 
 if TYPE_CHECKING:
+    from cell.release import RollingsetSpec
     from cell.unit import UnitSpec
     from runtime.cli.refusals import Refused
     from runtime.manifests import Submission
-    from runtime.own_kinds import Rollingset
 
 BATCH_UNITS_MAX = 1000
 RETRY_SECONDS_MIN = 0.05
@@ -52,9 +52,12 @@ def submit(files: tuple[str, ...], namespace: str, dry_run: bool, reach: Reach, 
         _show_dry(asked, output)
         return 0
     refused = _submit_units(reach, asked.units) if asked.units else []
-    refused += _create(reach, asked.rollingsets) if asked.rollingsets else []
-    _show(asked, refused, output)
     tell(refused)
+    if asked.rollingsets:
+        refused_sets = _create(reach, asked.rollingsets)
+        tell(refused_sets)
+        refused += refused_sets
+    _show(asked, refused, output)
     return code_of(refused)
 
 
@@ -134,7 +137,7 @@ def _requests(runs: list[Sequence[UnitSpec]]) -> Iterator[Any]:
         yield placement_pb2.SubmitRequest(batch=number, units=messages, classes=classes.take_new())
 
 
-def _create(reach: Reach, rollingsets: list[Rollingset]) -> list[Refused]:
+def _create(reach: Reach, rollingsets: list[RollingsetSpec]) -> list[Refused]:
     from godel.v1 import release_pb2
     from runtime.cli.connect import service
     from runtime.cli.refusals import refused_call

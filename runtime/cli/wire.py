@@ -1,12 +1,13 @@
-"""Specs of `cell` and manifests as messages of the public API."""
+"""Units, rollingsets and nodes of `cell` as messages of the public API."""
 
 from __future__ import annotations
 
-from cell.classes import ClassSpec, Requirement
+from cell.classes import ClassSpec
 from cell.node import NodeSpec
+from cell.release import RollingsetSpec
 from cell.unit import GroupSpec, UnitSpec
 from godel.v1 import cluster_pb2, placement_pb2, release_pb2, types_pb2
-from runtime.own_kinds import Rollingset
+from runtime.class_message import class_message
 
 
 class Classes:
@@ -46,31 +47,7 @@ def _group(group: GroupSpec, classes: Classes) -> types_pb2.Group:
     )
 
 
-def class_message(spec: ClassSpec) -> types_pb2.ClassSpec:
-    """A class."""
-    made = types_pb2.ClassSpec(
-        demand=dict(spec.demand), selector=dict(spec.selector), profile=spec.profile
-    )
-    if spec.affinity is not None:
-        made.affinity.SetInParent()
-        for term in spec.affinity:
-            made.affinity.terms.add(
-                labels=[_requirement(each) for each in term.labels],
-                fields=[_requirement(each) for each in term.fields],
-            )
-    for each in spec.tolerations:
-        made.tolerations.add(
-            key=each.key, operator=each.operator, value=each.value, effect=each.effect
-        )
-    return made
-
-
-def _requirement(requirement: Requirement) -> types_pb2.Requirement:
-    operator = types_pb2.Operator.Value(f"OPERATOR_{requirement.operator.name}")
-    return types_pb2.Requirement(key=requirement.key, operator=operator, values=requirement.values)
-
-
-def rollingset_message(rollingset: Rollingset) -> release_pb2.Rollingset:
+def rollingset_message(rollingset: RollingsetSpec) -> release_pb2.Rollingset:
     """A rollingset."""
     return release_pb2.Rollingset(
         name=rollingset.name,
@@ -79,9 +56,9 @@ def rollingset_message(rollingset: Rollingset) -> release_pb2.Rollingset:
             release_pb2.Column(name=each.name, spec=class_message(each.klass), count=each.count)
             for each in rollingset.columns
         ],
-        max_unavailable=rollingset.max_unavailable,
-        max_surge=rollingset.max_surge,
-        keep=rollingset.keep,
+        max_unavailable=str(rollingset.max_unavailable),
+        max_surge=str(rollingset.max_surge),
+        keep=str(rollingset.keep),
         place=types_pb2.Place.Value(f"PLACE_{rollingset.place.name}"),
         is_paused=rollingset.is_paused,
         priority=rollingset.priority,
