@@ -49,10 +49,12 @@ class Faults:
             "compaction": self._compact,
             "clock jump": self._jump,
         }
+        enabled = {name for name in kinds if luck.random() < ENABLED_RATIO}
+        enabled.add(luck.choice(list(kinds)))
         self._kinds = {
             name: (kind, world_period(luck.random()))
             for name, kind in kinds.items()
-            if luck.random() < ENABLED_RATIO
+            if name in enabled
         }
         for name in ("lost", "doubled", "delayed", "reordered"):
             if luck.random() < ENABLED_RATIO:
@@ -191,6 +193,7 @@ class Faults:
         node = self._any_node()
         self._world.fault("clock jump", node.name)
         node.next_offset_us = self._world.between(-CLOCK_US_MAX, CLOCK_US_MAX)
+        node.ambush(self._world.between(1, 60), lambda: self._kill(node))
 
 
 def world_period(luck: float) -> int:

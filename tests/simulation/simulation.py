@@ -148,7 +148,7 @@ class Simulation:
             masks_max=luck.choice((3, 64)), settle_rows_max=luck.choice((2, 16, 256))
         )
         scheduling = SchedulerConfig(
-            plan_rows_max=luck.choice((4, 800)), class_slots_max=luck.choice((2, 64))
+            plan_rows_max=luck.choice((4, 800)), class_slots_max=luck.choice((16, 64))
         )
         releasing = Limits(call_items_max=luck.choice((2, 100)), recover_backoff_ms_min=50)
         self._add("binder", "binder", BinderRecord, lambda term: BinderCore(term, binding))
