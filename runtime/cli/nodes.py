@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.cli.exits import BAD_INPUT, Stop
-from runtime.cli.options import Reach, reaches, shows
+from runtime.cli.options import ListByDefault, Reach, reaches, shows
 
 if TYPE_CHECKING:
     from runtime.cli.refusals import Refused
@@ -18,12 +18,9 @@ RESOURCES_FIRST = ("cpu", "memory", "gpu", "nvidia.com/gpu")
 """Resources that have a column of their own, where any node has them."""
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def nodes(context: click.Context) -> None:
+@click.group(cls=ListByDefault)
+def nodes() -> None:
     """List, register, cordon and remove nodes; without a sub-command, list them."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_nodes.main, args=[], standalone_mode=False, parent=context)
 
 
 @nodes.command("list")
@@ -193,5 +190,5 @@ def _used(view: Any, name: str) -> str:
 
     if name not in view.allocatable:
         return "-"
-    used = view.used[name] if name in view.used else 0
+    used = view.used.get(name, 0)
     return f"{shown(name, used)}/{shown(name, view.allocatable[name])}"

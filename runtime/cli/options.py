@@ -33,6 +33,17 @@ class Reach(NamedTuple):
         return client_address(self.state, service)
 
 
+class ListByDefault(click.Group):
+    """A group that lists when no sub-command is named."""
+
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Options alone are those of `list`."""
+        is_help = arguments[:1] in (["-h"], ["--help"])
+        if not is_help and (not arguments or arguments[0].startswith("-")):
+            arguments = ["list", *arguments]
+        return super().parse_args(context, arguments)
+
+
 def reaches(
     *services: str, timeout: float | None = TIMEOUT_SECONDS
 ) -> Callable[[Command], Command]:
