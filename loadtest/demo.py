@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +36,11 @@ MAX_UNAVAILABLE = 3
 RELEASE_SECONDS_MAX = 45.0
 SHOW_SECONDS = 1.0
 NEVER_FITS = (
-    Kind({"cpu": 4000, "gpu": 8000}, weight=0.02),
-    Kind({"cpu": 1000}, weight=0.02, selector={"zone": "nowhere"}),
-    Kind({"cpu": 32_000, "memory": 64 * GIB}, weight=0.02, count=900),
+    Kind({"cpu": 4000, "gpu": 8000}, weight=0.1),
+    Kind({"cpu": 1000}, weight=0.1, selector={"zone": "nowhere"}),
+    Kind({"cpu": 32_000, "memory": 64 * GIB}, weight=0.05, count=1200),
 )
-"""No simulated node has devices or that label, and 900 replicas would need 900 empty nodes."""
+"""Devices and a label that no simulated node has; 1,200 replicas that need a whole node each."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def labels_of(nodes: Sequence[cluster_pb2.Node]) -> dict[str, dict[str, str]]:
     return {node.name: dict(node.labels) for node in nodes}
 
 
-async def _shown(work: asyncio.Future[object], show: Callable[[], None]) -> None:
+async def _shown(work: asyncio.Future[Any], show: Callable[[], None]) -> None:
     try:
         while not (await asyncio.wait((work,), timeout=SHOW_SECONDS))[0]:
             show()

@@ -1,8 +1,8 @@
 """Which nodes to simulate: a number of like nodes, an OpenB CSV file, or a YAML file.
 
-A YAML file has one field, `nodes`, a list of {name, count, allocatable, labels, taints, cordoned};
-amounts are quantities as Kubernetes writes them, and `count: 3` with `name: gpu-` makes gpu-0000 to
-gpu-0002.
+A YAML file has Kubernetes Node objects, or one field, `nodes`: a list of {name, count, allocatable,
+labels, taints, cordoned}; amounts are quantities as Kubernetes writes them, and `count: 3` with
+`name: gpu-` makes gpu-0000 to gpu-0002.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cell.node import NODES_MAX
+from cell.node import NODES_MAX, NodeSpec
 from godel.v1 import cluster_pb2
 from loadtest import openb
 from runtime.fields import BadManifest, Fields
@@ -44,15 +44,35 @@ def nodes_of(text: str) -> list[cluster_pb2.Node]:
 
 
 def read_yaml(path: Path) -> list[cluster_pb2.Node]:
-    """The nodes of a YAML file. Raises BadNodes."""
-    import yaml
+    """The nodes of a YAML or JSON file. Raises BadNodes."""
+    from runtime import node_manifest
+    from runtime.documents import BadDocument, read_all
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        nodes = from_document(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, BadManifest) as error:
-        raise BadNodes(f"{path}: {error}") from None
-    return nodes
+        documents = read_all([str(path)])
+        if len(documents) == 1 and _is_own(documents[0].content):
+            return from_document(documents[0].content)
+        return [_message(spec) for spec in node_manifest.nodes(documents)]
+    except (BadManifest, BadDocument) as error:
+        text = str(error)
+        raise BadNodes(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
+
+def _is_own(content: Any) -> bool:
+    return isinstance(content, dict) and "nodes" in content
+
+
+def _message(spec: NodeSpec) -> cluster_pb2.Node:
+    return cluster_pb2.Node(
+        name=spec.name,
+        allocatable=dict(spec.allocatable),
+        labels=dict(spec.labels),
+        taints=[
+            cluster_pb2.Taint(key=taint.key, value=taint.value, effect=taint.effect)
+            for taint in spec.taints
+        ],
+        is_cordoned=spec.unschedulable,
+    )
 
 
 def from_document(content: Any) -> list[cluster_pb2.Node]:
