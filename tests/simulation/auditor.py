@@ -32,6 +32,7 @@ class Auditor:
         self.tables = TablesBook()
         self.watch = WatchBook(self.promises)
         self.releases = ReleaseBook()
+        self.ledger.told_cancelled = self.watch.cancelled
         self._open: dict[str, dict[int, Any]] = {}
         """Requests without an answer, by node and token, in order."""
 

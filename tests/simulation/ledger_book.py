@@ -60,6 +60,7 @@ class LedgerBook:
         self._promises = promises
         self._is_gang_atomic = is_gang_atomic
         self.nodes = nodes
+        self.told_cancelled: set[Uid] = set()
         self.units: dict[Uid, UnitBook] = {}
         self.used: dict[str, Counter[str]] = {}
         self.stamp = (0, 0)
@@ -208,7 +209,7 @@ class LedgerBook:
         if row.revision < max(book.revision_max, book.fence):
             seen = f"{row.revision} after {max(book.revision_max, book.fence)}"
             raise Broken("older revision never after newer", seen, row.uid)
-        if book.is_cancelled:
+        if book.is_cancelled or (before is None and row.uid in self.told_cancelled):
             raise Broken("cancelled never bound", f"claims {row.node}", row.uid)
         if before is None and not self.nodes.allows(row.node, lambda node: True):
             raise Broken("claims fit their node", f"{row.node} is not there", row.uid)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cell.messages import NO_NODE, Changes, UnitView
-from cell.unit import WHOLE_UNIT, Phase
+from cell.unit import WHOLE_UNIT, Phase, uid_of
 from tests.simulation.promises import Promises
 from tests.simulation.world import Broken
 
@@ -32,14 +32,18 @@ class WatchBook:
     def __init__(self, promises: Promises) -> None:
         self._promises = promises
         self.units: dict[str, UnitPicture] = {}
+        self.cancelled: set[tuple[int, int]] = set()
+        """Uids whose end by cancel was told: from then on nothing may bind them."""
 
     def listed(self, views: list[UnitView]) -> None:
         """The dispatcher has restarted: watchers list everything again."""
         self.units = {view.key: picture_of(view) for view in views}
+        self.cancelled |= {uid_of(v.key) for v in views if v.word.upper() == "CANCELLED"}
 
     def begin_again(self, key: str) -> None:
         """The key names a new unit from now on."""
         self.units.pop(key, None)
+        self.cancelled.discard(uid_of(key))
 
     def published(self, changes: Changes) -> None:
         """The dispatcher tells what changed."""
@@ -62,6 +66,8 @@ class WatchBook:
         if revision < picture.revision:
             raise Broken("revisions never go back", f"{revision} after {picture.revision}", key)
         picture.revision = revision
+        if phase is Phase.CANCELLED:
+            self.cancelled.add(uid_of(key))
         for name in self._replicas(key, revision) if replica[1] == WHOLE_UNIT else [replica]:
             self._check(key, picture, name, (phase, node, revision))
             picture.phases[name] = (phase, node, revision)
