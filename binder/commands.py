@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder.evaluate import units_of
-from binder.kernels.judge import Swaps, Verdicts, judge_amend, judge_free, undo_swaps
+from binder.kernels.judge import Swaps, judge_amend, judge_free, undo_swaps
 from binder.kernels.layout import NONE, read_only
 from binder.ledger import Ledger
 from binder.records import Journal
@@ -75,7 +75,7 @@ def _release(ledger: Ledger, rows: Commands, slots: Rows) -> Journal:
 
 def _free(ledger: Ledger, rows: Commands, slots: Rows) -> Journal:
     """RELEASED with the replica and the command's reason; STALE when its claim is newer."""
-    out = _out(len(rows))
+    verdict, known = np.empty(len(rows), np.uint8), np.empty(len(rows), np.int64)
     judge_free(
         slots,
         read_only(rows.group),
@@ -83,21 +83,22 @@ def _free(ledger: Ledger, rows: Commands, slots: Rows) -> Journal:
         read_only(rows.revision),
         ledger.units,
         ledger.claims,
-        out,
+        verdict,
+        known,
     )
-    is_stale = out.verdict == Verdict.STALE
+    is_stale, is_known = verdict == Verdict.STALE, known != NONE
     return Journal(
         handle=rows.handle,
         uid_hi=rows.uid_hi,
         uid_lo=rows.uid_lo,
         revision=rows.revision,
-        attempt=out.attempt,
-        verdict=out.verdict,
-        reason=np.where(is_stale, out.reason, rows.reason),
+        attempt=np.where(is_known, ledger.claims.attempt[known], np.uint64(0)),
+        verdict=verdict,
+        reason=np.where(is_stale, np.uint16(Reason.STALE_REVISION), rows.reason),
         group=rows.group,
         ordinal=rows.ordinal,
-        node=out.node.astype(np.uint32),
-        argument=out.argument,
+        node=np.where(is_known, ledger.claims.node[known], NO_NODE).astype(np.uint32),
+        argument=np.zeros(len(rows), np.int64),
         klass=np.zeros(len(rows), np.uint32),
     )
 
@@ -184,14 +185,3 @@ def _amended(ledger: Ledger, rows: Commands, swaps: Swaps, lo: int, hi: int) -> 
 
 def _swaps(size: int) -> Swaps:
     return Swaps(np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int32))
-
-
-def _out(size: int) -> Verdicts:
-    return Verdicts(
-        verdict=np.empty(size, np.uint8),
-        reason=np.zeros(size, np.uint16),
-        whole=np.zeros(size, np.bool_),
-        node=np.full(size, NO_NODE, np.int64),
-        attempt=np.zeros(size, np.uint64),
-        argument=np.zeros(size, np.int64),
-    )

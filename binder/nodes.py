@@ -29,6 +29,7 @@ class NodeTable:
         self.statics = StaticNodes()
         self.resources: list[str] = []
         self.numbers: dict[str, int] = {}
+        self.names: NDArray[np.object_] = np.full(64, "", object)
         self.columns = _columns(64, 8)
         self.allocatable: NDArray[np.int64] = np.zeros((64, 8), np.int64)
         self.spec_generation: NDArray[np.uint64] = np.zeros(64, np.uint64)
@@ -119,6 +120,7 @@ class NodeTable:
             self._taints.append((_EMPTY, _EMPTY, np.empty(0, np.uint8)))
         self.specs[node] = spec
         self.by_name[spec.name] = node
+        self.names[node] = spec.name
         intern = self.statics.strings.intern
         labels = () if entry.is_removed else spec.labels
         taints = () if entry.is_removed else spec.taints
@@ -153,6 +155,8 @@ class NodeTable:
         width = width if len(self.resources) <= width else max(len(self.resources), 2 * width)
         old, self.columns = self.columns, _columns(size, width)
         copy_corner(old, self.columns)
+        names, self.names = self.names, np.full(size, "", object)
+        self.names[: len(names)] = names
         held = self.allocatable
         self.allocatable = np.zeros((size, width), np.int64)
         self.allocatable[: held.shape[0], : held.shape[1]] = held

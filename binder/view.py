@@ -56,7 +56,6 @@ def ledger_view(ledger: Ledger, term: int) -> LedgerChanges:
 def changes_of(ledger: Ledger, term: int, rows: ClaimRows) -> LedgerChanges:
     """Claims as watchers see them: with names of nodes instead of our numbers."""
     numbers, node = np.unique(rows.node, return_inverse=True)
-    specs = ledger.nodes.specs
     return LedgerChanges(
         term=term,
         generation=ledger.generation,
@@ -69,5 +68,5 @@ def changes_of(ledger: Ledger, term: int, rows: ClaimRows) -> LedgerChanges:
             node=node.astype(np.uint32),
             state=rows.state,
         ),
-        nodes=tuple(specs[number].name for number in numbers.tolist()),
+        nodes=tuple(ledger.nodes.names[numbers].tolist()),
     )

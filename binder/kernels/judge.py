@@ -2,7 +2,8 @@
 it was.
 
 What a row takes is charged while the rest of the batch is judged, and given back at the end; the
-journal that follows from the verdicts is applied by `claims.apply_rows`.
+journal that follows from the verdicts is applied by `claims.apply_rows`. Hot loops take plain
+arrays: each access through a tuple counts references.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from binder.kernels.claims import (
     FREE,
     V_ALREADY,
     V_BOUND,
-    V_CANCELLED,
     V_REJECTED,
     V_RELEASED,
     V_STALE,
-    Number,
     charge,
     find_claim,
 )
@@ -28,12 +27,9 @@ from binder.kernels.layout import (
     I64,
     NONE,
     SKIP,
-    STATIC,
     U8,
     U16,
     U32,
-    U64,
-    Bits,
     Claims,
     Classes,
     Nodes,
@@ -42,242 +38,129 @@ from binder.kernels.layout import (
 from cell.fit.room import has_room
 from cell.jit import njit
 
-R_INSUFFICIENT, R_GANG_MINIMUM, R_CONFLICT, R_NODE_GONE = 2, 9, 10, 11
-R_STALE_ATTEMPT, R_STALE_REVISION, R_CANCELLED, R_ALREADY_BOUND = 12, 13, 14, 15
-R_MALFORMED_PLAN = 23
+R_CONFLICT, R_STALE_ATTEMPT, R_STALE_REVISION, R_ALREADY_BOUND = 10, 12, 13, 15
 """`cell.reasons.Reason`, as numba reads it; a test compares them."""
 
 
-class PlanColumns(NamedTuple):
-    """Columns of a plan, its classes as our numbers. Arrays [row]."""
-
-    op: U8
-    uid_hi: U64
-    uid_lo: U64
-    handle: U32
-    revision: U32
-    attempt: U64
-    group: U8
-    ordinal: U32
-    klass: I32
-    min: U32
-    node: U32
-    incarnation: U32
-
-
-class Static(NamedTuple):
-    """Static answers: matrix[slot[klass], node]."""
-
-    slot: I32
-    matrix: Bits
-
-
-class Verdicts(NamedTuple):
-    """Arrays [row], SKIP where a row says nothing; one on the whole unit is at its first row."""
-
-    verdict: U8
-    reason: U16
-    whole: Bits
-    node: I64
-    """The node bound, or the one that refused; NO_NODE for none."""
-    attempt: U64
-    """The winning one."""
-    argument: I64
-
-
-NO_NODE = (1 << 32) - 1
-
-
 @njit
-def _is_well_formed(plan: PlanColumns, lo: int, hi: int, node_count: int) -> bool:
-    for i in range(lo, hi):
-        if plan.op[i] != 0 or plan.klass[i] < 0 or plan.node[i] >= node_count:
-            return False
-        if plan.revision[i] != plan.revision[lo] or plan.attempt[i] != plan.attempt[lo]:
-            return False
-        if plan.handle[i] != plan.handle[lo]:
-            return False
-    return hi - lo == 1 or _are_replicas_distinct(plan, lo, hi)
-
-
-@njit
-def _are_replicas_distinct(plan: PlanColumns, lo: int, hi: int) -> bool:
-    keys = np.empty(hi - lo, np.int64)
-    is_ascending = True
-    for i in range(lo, hi):
-        keys[i - lo] = np.int64(plan.group[i]) << 32 | np.int64(plan.ordinal[i])
-        if i > lo and keys[i - lo] <= keys[i - lo - 1]:
-            is_ascending = False
-    if is_ascending:
-        return True
-    keys.sort()
-    return not np.any(keys[1:] == keys[:-1])
-
-
-@njit
-def _refuse(out: Verdicts, lo: int, hi: int, verdict: int, reason: int, node: Number) -> None:
-    for i in range(lo, hi):
-        out.verdict[i] = SKIP
-    out.verdict[lo] = verdict
-    out.reason[lo] = reason
-    out.whole[lo] = True
-    out.node[lo] = node
-
-
-@njit
-def _judge_node(plan: PlanColumns, i: int, nodes: Nodes, classes: Classes, static: Static) -> int:
-    """0 when the replica may be on its node, else the reason."""
-    node, klass = plan.node[i], plan.klass[i]
-    if not nodes.present[node] or nodes.incarnation[node] != plan.incarnation[i]:
-        return R_NODE_GONE
-    if not static.matrix[static.slot[klass], node]:
-        return STATIC
-    entries = classes.entries[klass]
-    if not has_room(nodes.free[node], 0, classes.resource[klass], classes.amount[klass], entries):
-        return R_CONFLICT
-    return 0
-
-
-@njit
-def _known(
-    plan: PlanColumns, i: int, unit: int, at: int, units: Units, claims: Claims, out: Verdicts
-) -> int:
-    """The replica's claim, or NONE; `out` says what it means, SKIP when it is in nobody's way."""
-    claim = find_claim(units, claims, unit, plan.group[i], plan.ordinal[i], at)
-    out.verdict[i] = SKIP
-    if claim == NONE:
-        return NONE
-    if claims.state[claim] == FREE:
-        if claims.revision[claim] >= plan.revision[i]:
-            out.verdict[i] = V_STALE
-    elif claims.revision[claim] == plan.revision[i]:
-        out.verdict[i] = V_ALREADY
-    else:
-        out.verdict[i] = V_REJECTED
-    return claim
-
-
-@njit
-def _judge_row(
-    plan: PlanColumns,
-    i: int,
-    at: int,
-    claims: Claims,
-    nodes: Nodes,
-    classes: Classes,
-    static: Static,
-    out: Verdicts,
-) -> int:
-    """Take the row's room, or say ALREADY; 0, or the reason why not, and SKIP."""
-    why = 0
-    if out.verdict[i] == V_ALREADY:
-        out.node[i] = claims.node[at]
-        out.attempt[i] = claims.attempt[at]
-        out.reason[i] = R_ALREADY_BOUND
-        return 0
-    if out.verdict[i] == V_REJECTED:
-        why = R_ALREADY_BOUND
-    else:
-        why = _judge_node(plan, i, nodes, classes, static)
-    if why != 0:
-        out.verdict[i] = SKIP
-        return why
-    charge(nodes, classes, plan.klass[i], plan.node[i], 1)
-    out.verdict[i] = V_BOUND
-    out.node[i] = plan.node[i]
-    return 0
-
-
-@njit
-def _judge_unit(
-    plan: PlanColumns,
-    lo: int,
-    hi: int,
-    unit: int,
-    units: Units,
-    claims: Claims,
-    nodes: Nodes,
-    classes: Classes,
-    static: Static,
-    have: I64,
-    out: Verdicts,
-) -> None:
-    """Bind what fits, if that is all the minima; else give it back and refuse the unit."""
-    for i in range(lo, hi):
-        have[plan.group[i]] = 0
-    failed, reason, at, held = NONE, 0, NONE, 0
-    for i in range(lo, hi):
-        out.verdict[i] = SKIP
-        if unit != NONE and units.head[unit] != NONE:
-            at = _known(plan, i, unit, at, units, claims, out)
-        if out.verdict[i] == V_STALE:
-            _give_back(plan, lo, i, nodes, classes, out)
-            _refuse(out, lo, hi, V_STALE, R_STALE_ATTEMPT, NO_NODE)
-            return
-        why = _judge_row(plan, i, at, claims, nodes, classes, static, out)
-        if why == 0:
-            have[plan.group[i]] += 1
-            held += 1
-        elif failed == NONE:
-            failed, reason = i, why
-    short, argument = held == 0, np.int64(0)
-    for i in range(lo, hi):
-        if have[plan.group[i]] < np.int64(plan.min[i]):
-            short, argument = True, have[plan.group[i]]
-    if not short:
-        return
-    _give_back(plan, lo, hi, nodes, classes, out)
-    if failed == NONE:
-        _refuse(out, lo, hi, V_REJECTED, R_GANG_MINIMUM, NO_NODE)
-        out.argument[lo] = argument
-    else:
-        _refuse(out, lo, hi, V_REJECTED, reason, plan.node[failed])
-        out.argument[lo] = plan.klass[failed]
-
-
-@njit
-def _give_back(
-    plan: PlanColumns, lo: int, hi: int, nodes: Nodes, classes: Classes, out: Verdicts
-) -> None:
-    for i in range(lo, hi):
-        if out.verdict[i] == V_BOUND:
-            charge(nodes, classes, plan.klass[i], plan.node[i], -1)
-
-
-@njit
-def judge_plan(
-    plan: PlanColumns,
+def know(
     starts: I64,
     slots: I64,
-    is_broken: Bits,
-    floor: np.uint64,
-    node_count: int,
+    group: U8,
+    ordinal: U32,
+    revision: U32,
     units: Units,
     claims: Claims,
-    nodes: Nodes,
-    classes: Classes,
-    static: Static,
-    out: Verdicts,
+    gate: U8,
+    known: I64,
+    why: U16,
 ) -> None:
-    """Verdicts on a plan's units in order; the room that is free afterwards is what was before.
+    """What the ledger knows of a plan's replicas, in units that it knows: known[row] = claim.
 
-    starts[u] = first row of unit u, and the row count at the end; slots[u] = its unit in the ledger
-    or NONE; is_broken[u]: its rows are not consecutive. Attempts below `floor` are void.
+    A replica with a claim of an older revision cannot be placed: why[row] says so. An ended one
+    makes the whole attempt stale: gate[unit] says so.
+    """
+    for u in range(len(slots)):
+        unit, at = slots[u], NONE
+        if unit == NONE or gate[u] != SKIP or units.head[unit] == NONE:
+            continue
+        for i in range(starts[u], starts[u + 1]):
+            claim = find_claim(units, claims, unit, group[i], ordinal[i], at)
+            if claim == NONE:
+                continue
+            at = claim
+            if claims.state[claim] == FREE:
+                if claims.revision[claim] >= revision[i]:
+                    gate[u] = V_STALE
+            elif claims.revision[claim] == revision[i]:
+                known[i] = claim
+            else:
+                why[i] = R_ALREADY_BOUND
+
+
+@njit
+def charge_row(
+    free: I64, resource: I32, amount: I64, entries: int, klass: int, node: int, sign: int
+) -> None:
+    """Take the class's demand from the node's room; sign -1 gives it back."""
+    for j in range(entries):
+        free[node, resource[klass, j]] -= sign * amount[klass, j]
+
+
+@njit
+def take_room(
+    starts: I64,
+    gate: U8,
+    known: I64,
+    why: U16,
+    klass: I32,
+    node: U32,
+    group: U8,
+    minimum: U32,
+    free: I64,
+    entries: I32,
+    resource: I32,
+    amount: I64,
+    verdict: U8,
+    culprit: I64,
+) -> None:
+    """Walk a plan's units in order: each takes room for all its minima, or nothing.
+
+    gate[u] refuses a unit beforehand, why[row] a row; both gain what is found here. verdict[row] =
+    BOUND, ALREADY or SKIP, and gate[u] at the first row of a refused unit. culprit[u] = the row
+    that refused first, or NONE. The room is afterwards what it was.
     """
     have = np.zeros(256, np.int64)
-    for u in range(len(slots)):
-        lo, hi, unit = starts[u], starts[u + 1], slots[u]
-        if is_broken[u] or not _is_well_formed(plan, lo, hi, node_count):
-            _refuse(out, lo, hi, V_REJECTED, R_MALFORMED_PLAN, NO_NODE)
-        elif plan.attempt[lo] < floor:
-            _refuse(out, lo, hi, V_STALE, R_STALE_ATTEMPT, NO_NODE)
-        elif unit != NONE and units.cancelled[unit]:
-            _refuse(out, lo, hi, V_CANCELLED, R_CANCELLED, NO_NODE)
-        elif unit != NONE and plan.revision[lo] < units.revision[unit]:
-            _refuse(out, lo, hi, V_STALE, R_STALE_REVISION, NO_NODE)
-        else:
-            _judge_unit(plan, lo, hi, unit, units, claims, nodes, classes, static, have, out)
-    _give_back(plan, 0, len(plan.op), nodes, classes, out)
+    for u in range(len(gate)):
+        lo, hi, held, failed = starts[u], starts[u + 1], 0, NONE
+        for i in range(lo, hi):
+            verdict[i] = SKIP
+            have[group[i]] = 0
+        culprit[u] = NONE
+        if gate[u] != SKIP:
+            verdict[lo] = gate[u]
+            continue
+        for i in range(lo, hi):
+            k, n = klass[i], node[i]
+            if known[i] != NONE:
+                verdict[i] = V_ALREADY
+            elif why[i] == 0 and not has_room(free[n], 0, resource[k], amount[k], entries[k]):
+                why[i] = R_CONFLICT
+            if why[i] != 0:
+                failed = i if failed == NONE else failed
+                continue
+            held += 1
+            have[group[i]] += 1
+            if verdict[i] == SKIP:
+                verdict[i] = V_BOUND
+                charge_row(free, resource, amount, entries[k], k, n, 1)
+        short = held == 0
+        for i in range(lo, hi):
+            short |= have[group[i]] < np.int64(minimum[i])
+        if short:
+            give_back(lo, hi, verdict, klass, node, free, entries, resource, amount)
+            verdict[lo:hi] = SKIP
+            verdict[lo] = gate[u] = V_REJECTED
+            culprit[u] = failed
+    give_back(0, len(verdict), verdict, klass, node, free, entries, resource, amount)
+
+
+@njit
+def give_back(
+    lo: int,
+    hi: int,
+    verdict: U8,
+    klass: I32,
+    node: U32,
+    free: I64,
+    entries: I32,
+    resource: I32,
+    amount: I64,
+) -> None:
+    """Undo the charges of rows that are BOUND."""
+    for i in range(lo, hi):
+        if verdict[i] == V_BOUND:
+            charge_row(free, resource, amount, entries[klass[i]], klass[i], node[i], -1)
 
 
 @njit
@@ -288,24 +171,24 @@ def judge_free(
     revision: U32,
     units: Units,
     claims: Claims,
-    out: Verdicts,
+    verdict: U8,
+    known: I64,
 ) -> None:
     """RELEASED for each replica to free, STALE where its claim is of a newer revision.
 
-    A verdict is given even where there is no claim: the command may be repeated.
+    known[i] = its claim, or NONE: a verdict is given all the same, the command may be repeated.
     """
     for i in range(len(slots)):
-        out.verdict[i] = V_RELEASED
+        verdict[i] = V_RELEASED
+        known[i] = NONE
         if slots[i] == NONE:
             continue
         claim = find_claim(units, claims, slots[i], group[i], ordinal[i], NONE)
         if claim == NONE:
             continue
-        out.node[i] = claims.node[claim]
-        out.attempt[i] = claims.attempt[claim]
+        known[i] = claim
         if claims.state[claim] != FREE and claims.revision[claim] > revision[i]:
-            out.verdict[i] = V_STALE
-            out.reason[i] = R_STALE_REVISION
+            verdict[i] = V_STALE
 
 
 class Swaps(NamedTuple):
