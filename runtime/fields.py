@@ -55,6 +55,17 @@ def join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
+def _check_text(path: str, value: Any) -> str:
+    """The value if it is text that can be sent (JSON may hold half of a surrogate pair)."""
+    if not isinstance(value, str):
+        raise BadManifest(path, f"needs text, found {shown(value)}; put it in quotes")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadManifest(path, f"{shown(value)} is no Unicode text") from None
+    return value
+
+
 class Fields:
     """The fields of one mapping of a document, and its path there."""
 
@@ -75,9 +86,7 @@ class Fields:
     def __iter__(self) -> Iterator[str]:
         """Names of the fields that are not null, in the document's order."""
         for key, value in self.values.items():
-            if not isinstance(key, str):
-                reason = f"the key {shown(key)} is no text; put it in quotes"
-                raise BadManifest(self.path or "document", reason)
+            _check_text(self.path or "document", key)
             if value is not None:
                 yield key
 
@@ -96,9 +105,7 @@ class Fields:
         value = self.values.get(key)
         if value is None:
             return default
-        if not isinstance(value, str):
-            raise BadManifest(self.at(key), f"needs text, found {shown(value)}; put it in quotes")
-        return value
+        return _check_text(self.at(key), value)
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         """A whole number within the bounds."""
@@ -137,12 +144,8 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts."""
-        items = self.items(key)
-        for i, item in enumerate(items):
-            if not isinstance(item, str):
-                path = f"{self.at(key)}[{i}]"
-                raise BadManifest(path, f"needs text, found {shown(item)}; put it in quotes")
-        return tuple(items)
+        items = enumerate(self.items(key))
+        return tuple(_check_text(f"{self.at(key)}[{i}]", item) for i, item in items)
 
     def pairs(self, key: str) -> tuple[tuple[str, str], ...]:
         """Texts by name, such as labels; in the document's order."""

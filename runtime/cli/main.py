@@ -88,6 +88,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         click.echo(f"godel: {error.format_message()}", err=True)
         return BAD_INPUT
+    except UnicodeEncodeError as error:
+        click.echo(f"godel: {error.object!a} is no Unicode text", err=True)
+        return BAD_INPUT
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
