@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.cli.exits import REFUSED, Stop
+
 if TYPE_CHECKING:
     from loadtest.demo import Outcome
     from runtime.cli.supervisor import Supervisor
 
 NODES = "1000"
-NOT_COMPLETE_STATUS = 1
 SAY_SECONDS = 1.0
 
 
@@ -80,7 +80,7 @@ def demo(
         outcome = asyncio.run(_run(Supervisor(directory, services, Log("up")), plan))
         is_kept = keep or not outcome.is_complete
     except (StartFailed, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+        raise Stop(REFUSED, str(error)) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         is_kept = keep
         raise click.Abort from None
@@ -90,7 +90,8 @@ def demo(
         else:
             shutil.rmtree(directory, ignore_errors=True)
     _show(outcome, time.monotonic() - begin)
-    sys.exit(0 if outcome.is_complete else NOT_COMPLETE_STATUS)
+    if not outcome.is_complete:
+        raise Stop(REFUSED)
 
 
 def _nodes_of(trace: tuple[Path, ...]) -> str:

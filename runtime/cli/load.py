@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from runtime.cli.exits import BAD_INPUT, REFUSED, UNREACHABLE, Stop
+from runtime.cli.options import Reach, reaches, shows
 
 if TYPE_CHECKING:
     from godel.v1 import cluster_pb2
@@ -19,21 +21,10 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS_MAX = 10.0
 SHOW_SECONDS = 1.0
-NOT_COMPLETE_STATUS = 1
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where the home is."""
-
-    dispatcher: str
-    binder: str
 
 
 @click.command(short_help="Run a load or a trace against a running home.")
-@click.option("--state", help="State directory of the home.  [default: godel-state]")
-@click.option("--dispatcher", help="Address of the dispatcher, instead of --state.")
-@click.option("--binder", help="Address of the binder, instead of --state.")
+@reaches("dispatcher", "binder", timeout=CONNECT_SECONDS_MAX)
 @click.option(
     "--trace",
     multiple=True,
@@ -68,13 +59,9 @@ class Target:
     show_default=True,
     help="Seconds without any change after which the run ends incomplete.",
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
-@click.pass_context
+@shows("table", "json")
 def load(
-    context: click.Context,
-    state: str | None,
-    dispatcher: str | None,
-    binder: str | None,
+    reach: Reach,
     trace: tuple[Path, ...],
     speed: float | None,
     at_once: bool,
@@ -102,7 +89,6 @@ def load(
         raise click.UsageError("--speed and --at-once exclude each other")
     if ending and speed is None:
         raise click.UsageError("--ending needs --speed")
-    target = _target(context, state, dispatcher, binder)
     prefix = f"load-{int(time.time())}/" if prefix is None else prefix
     nodes: list[cluster_pb2.Node] = []
     try:
@@ -112,17 +98,18 @@ def load(
             assert rate is not None
             work = drawn(mix, arrivals, rate, seconds, seed, prefix)
     except ValueError as error:
-        raise click.ClickException(str(error)) from None
+        raise Stop(BAD_INPUT, str(error)) from None
     name = f"trace {', '.join(map(str, trace))}" if trace else f"load {mix} at {rate:g} units/s"
     plan = Plan(name, prefix, work, nodes, not no_nodes, not rows, settle_seconds, cancel)
-    report = asyncio.run(_run(target, plan))
+    report = _reported(reach, plan)
     if output == "json":
         click.echo(report.as_json())
     else:
         from loadtest.report import show
 
         show(report)
-    sys.exit(0 if report.is_complete else NOT_COMPLETE_STATUS)
+    if not report.is_complete:
+        raise Stop(REFUSED)
 
 
 @dataclass(frozen=True)
@@ -137,19 +124,6 @@ class Plan:
     is_packed: bool
     settle_seconds: float
     is_cancelling: bool
-
-
-def _target(
-    context: click.Context, state: str | None, dispatcher: str | None, binder: str | None
-) -> Target:
-    from runtime.config import client_address
-
-    if (dispatcher is None) != (binder is None):
-        raise click.UsageError("--dispatcher and --binder belong together")
-    if dispatcher is not None and binder is not None:
-        return Target(dispatcher, binder)
-    directory = state or context.find_root().params.get("state") or "godel-state"
-    return Target(client_address(directory, "dispatcher"), client_address(directory, "binder"))
 
 
 def read_trace(
@@ -182,24 +156,34 @@ def drawn(mix: str, arrivals: str, rate: float, seconds: float, seed: int, prefi
     return draw(named_or_read(mix), at_s, rng, prefix)
 
 
-async def _run(target: Target, plan: Plan) -> Report:
+def _reported(reach: Reach, plan: Plan) -> Report:
+    import grpc
+
+    from runtime.cli.connect import stop_of
+
+    try:
+        return asyncio.run(_run(reach, plan))
+    except grpc.aio.AioRpcError as error:
+        raise stop_of(error, reach.address("dispatcher")) from None
+
+
+async def _run(reach: Reach, plan: Plan) -> Report:
     from loadtest.cluster import ClusterClient, NodeRefused
     from loadtest.run import Limits, LoadRun, Options
     from runtime.placement_client import PlacementClient
 
-    async with PlacementClient(target.dispatcher) as client, ClusterClient(target.binder) as binder:
+    dispatcher, binder_address = reach.address("dispatcher"), reach.address("binder")
+    async with PlacementClient(dispatcher) as client, ClusterClient(binder_address) as binder:
         try:
-            await client.wait_ready(CONNECT_SECONDS_MAX)
-            await binder.wait_ready(CONNECT_SECONDS_MAX)
+            await client.wait_ready(reach.timeout or CONNECT_SECONDS_MAX)
+            await binder.wait_ready(reach.timeout or CONNECT_SECONDS_MAX)
         except TimeoutError:
-            raise click.ClickException(
-                f"no home at {target.dispatcher} and {target.binder}"
-            ) from None
+            raise Stop(UNREACHABLE, f"no cell at {dispatcher} and {binder_address}") from None
         if plan.nodes and plan.is_registering:
             try:
                 await binder.register(plan.nodes)
             except NodeRefused as error:
-                raise click.ClickException(str(error)) from None
+                raise Stop(REFUSED, str(error)) from None
         options = Options(
             name=plan.name,
             prefix=plan.prefix,

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from runtime.cli.exits import REFUSED, Stop
+from runtime.cli.options import STATE_DEFAULT
+
 if TYPE_CHECKING:
     from runtime.cli.supervisor import Supervisor
 
@@ -18,7 +21,7 @@ SAY_WAITING_SECONDS = 3.0
 
 
 @click.command(short_help="Run all services on this machine, in the foreground.")
-@click.option("--state", help="State directory: sockets, stores, logs.  [default: godel-state]")
+@click.option("--state", metavar="DIR", help="State directory: sockets, stores, logs.")
 @click.option(
     "--schedulers", default=2, show_default=True, type=click.IntRange(1, 64), help="Schedulers."
 )
@@ -59,13 +62,13 @@ def up(
         supervisor = Supervisor(directory, services, Log("up"))
         asyncio.run(_run(supervisor))
     except StartFailed as error:
-        raise click.ClickException(str(error)) from None
+        raise Stop(REFUSED, str(error)) from None
 
 
 def _state_of(context: click.Context) -> str:
     """The state directory given to `godel` itself, if any."""
     found = context.find_root().params.get("state")
-    return str(found or "godel-state")
+    return str(found or STATE_DEFAULT)
 
 
 def _checked_nodes(nodes: str) -> str:
