@@ -25,6 +25,8 @@ from runtime.loop import Shell
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
 TICK_SECONDS = HEARTBEAT_US / 2e6
+LAST_WRITE_SECONDS_MAX = 1.0
+"""What a session that ends gives the write under way."""
 OUTBOX_FRAMES_MAX = 100_000
 """Frames queued for a peer that reads too slowly; above it the session ends."""
 CHANNEL_OPTIONS = (
@@ -70,15 +72,15 @@ class Session:
 
     async def run(self, read: Read, write: Write) -> None:
         """Move frames until the session ends, and tell the shell when it has."""
-        tasks = [
-            asyncio.ensure_future(self._read_all(read)),
-            asyncio.ensure_future(self._write_all(write)),
-            asyncio.ensure_future(self._tick()),
-        ]
+        writer = asyncio.ensure_future(self._write_all(write))
+        reader = asyncio.ensure_future(self._read_all(read))
+        tasks = [writer, reader, asyncio.ensure_future(self._tick())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.end("closed")
+            # gRPC cannot end a call whose write was cancelled half way: the peer would hang.
+            await asyncio.wait([writer], timeout=LAST_WRITE_SECONDS_MAX)
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
