@@ -1,0 +1,228 @@
+"""What the binder and the API server say to each other in the Kubernetes home.
+
+The binder's core returns calls as effects and takes answers and watch deltas as events; the shell
+(or the simulator) performs them. The API server is the authority: calls may be lost, applied with
+the answer lost, refused for the moment, or overtaken by others; only what the watch or a Read shows
+is true. Every call carries a number of its own, and is answered once, or never when the process
+that made it has ended. What must hold: a write names the object's uid and is refused by the server
+when the object of that name has another one.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import msgspec
+
+from cell.node import NodeSpec
+
+
+class Replica(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """The name of an object that stands for a replica (a pod): at most one at a time has it.
+
+    A pod of somebody else has a name of its own, with group and ordinal 0.
+    """
+
+    uid_hi: int
+    uid_lo: int
+    group: int = 0
+    ordinal: int = 0
+
+
+class ObjectState(IntEnum):
+    """Where an object is in its life. It holds room in BOUND and in TERMINATING with a node."""
+
+    PENDING = 0
+    """No node yet."""
+    BOUND = 1
+    TERMINATING = 2
+    """Marked for deletion, with or without a node; it can no more be bound."""
+    DONE = 3
+    """Phase Succeeded: the object remains, its room is free."""
+    FAILED = 4
+    """Phase Failed: the same."""
+    DELETED = 5
+    """Gone. Only in watch deltas."""
+
+
+class ObjectView(msgspec.Struct, frozen=True):
+    """One object as the API server has it at `version`, which grows with each of its changes."""
+
+    replica: Replica
+    object: int
+    """The object's own uid: a new object of the same name has another."""
+    version: int
+    state: ObjectState
+    node: str = ""
+    """Its node; "" while it has none."""
+    revision: int = 1
+    """The unit's revision for which it was made."""
+    klass: bytes = b""
+    """`ClassSpec.encoded()` of what it demands."""
+    is_ours: bool = True
+    """Whether the dispatcher knows its unit; others only take room."""
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """One replica in a gang's record: which object goes to which node."""
+
+    group: int
+    ordinal: int
+    object: int
+    node: str
+
+
+class GangRecord(msgspec.Struct, frozen=True):
+    """The commit point of a gang: the status of its PlacementRequest, written before any Post.
+
+    It exists from the commit until the minima are bound (or given up), so a record that a new
+    leader finds is an unfinished gang. `minima` are (group, replicas that have to be bound).
+    """
+
+    uid_hi: int
+    uid_lo: int
+    revision: int
+    attempt: int
+    handle: int
+    minima: tuple[tuple[int, int], ...]
+    members: tuple[Member, ...]
+
+
+class RecordView(msgspec.Struct, frozen=True):
+    """A record as the API server has it; `version` grows with each write, `record` None: none."""
+
+    version: int
+    record: GangRecord | None
+
+
+# Effects: calls
+
+
+class Post(msgspec.Struct, frozen=True, tag=True):
+    """Bind an object to a node (POST of a Binding with the object's uid).
+
+    OK: bound there; the server does not check that the node exists. CONFLICT: the uid is another's,
+    the object is terminating, or it has a node already, be it by an earlier Post of our own. GONE:
+    no object of that name. THROTTLED: not done, later again. UNKNOWN: done, not done, or still to
+    be done within a second.
+    """
+
+    call: int
+    replica: Replica
+    object: int
+    node: str
+
+
+class Read(msgspec.Struct, frozen=True, tag=True):
+    """Read the object of that name. OK with `found`; GONE: there is none; THROTTLED; UNKNOWN."""
+
+    call: int
+    replica: Replica
+
+
+class Evict(msgspec.Struct, frozen=True, tag=True):
+    """Delete an object with that uid, bound or not. It goes through TERMINATING to DELETED.
+
+    OK: terminating, or deleted already. CONFLICT: the name is another object's by now, so ours is
+    gone. GONE: no object of that name. THROTTLED; UNKNOWN.
+    """
+
+    call: int
+    replica: Replica
+    object: int
+
+
+class Write(msgspec.Struct, frozen=True, tag=True):
+    """Write a gang's record, or remove it (None), in one write, if it is at `version` (0: none yet).
+
+    OK with `version`, the new one. CONFLICT: it is at another version. GONE: the unit is no more.
+    THROTTLED; UNKNOWN.
+    """
+
+    call: int
+    uid_hi: int
+    uid_lo: int
+    version: int
+    record: GangRecord | None
+
+
+class ReadRecord(msgspec.Struct, frozen=True, tag=True):
+    """Read a gang's record. OK with `kept` (version 0 and None when there is none); THROTTLED;
+    UNKNOWN."""
+
+    call: int
+    uid_hi: int
+    uid_lo: int
+
+
+class Relist(msgspec.Struct, frozen=True, tag=True):
+    """List everything and watch from there on: answered by Relisted, deltas follow it in order.
+
+    Deltas of an earlier watch are not delivered any more.
+    """
+
+    call: int
+
+
+Call = Post | Read | Evict | Write | ReadRecord | Relist
+
+
+# Events
+
+
+class Code(IntEnum):
+    """How a call went; what each means is said at the call."""
+
+    OK = 200
+    GONE = 404
+    CONFLICT = 409
+    THROTTLED = 429
+    UNKNOWN = 504
+
+
+class Answered(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a call other than Relist."""
+
+    call: int
+    code: Code
+    found: ObjectView | None = None
+    """Of Read: the object."""
+    kept: RecordView | None = None
+    """Of ReadRecord: the record."""
+    version: int = 0
+    """Of Write: the record's new version."""
+
+
+class Watched(msgspec.Struct, frozen=True, tag=True):
+    """What the watch shows, in order and late; of one object versions only grow.
+
+    `nodes` are nodes that are new or changed, `removed` names of nodes that are gone: node changes
+    count before the objects of the same message.
+    """
+
+    objects: tuple[ObjectView, ...] = ()
+    nodes: tuple[NodeSpec, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class WatchLost(msgspec.Struct, frozen=True, tag=True):
+    """The watch has a gap (410 Gone, or it hung): the core lists again."""
+
+
+class Relisted(msgspec.Struct, frozen=True, tag=True):
+    """The whole of it at one version: what is not here is not there (any more)."""
+
+    call: int
+    objects: tuple[ObjectView, ...]
+    nodes: tuple[NodeSpec, ...]
+    records: tuple[RecordView, ...]
+
+
+class LeaseLost(msgspec.Struct, frozen=True, tag=True):
+    """Another may lead from now on: nothing may be posted, evicted or written any more.
+
+    A lease that is won again has a new term, and a new core.
+    """
+
+
+HomeEvent = Answered | Watched | WatchLost | Relisted | LeaseLost
