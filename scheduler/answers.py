@@ -10,7 +10,6 @@ from cell.reasons import Reason, Wake
 from cell.unit import Assignments, NoFits, PlanOp, PlanRows, Shortfalls
 from scheduler.explain import Explainer, Explanation
 from scheduler.kernels.layout import NO_ROW, Placements
-from scheduler.placement import Batch
 from scheduler.queue import Queued, unit_starts
 from scheduler.tables import NodeTables
 
@@ -19,7 +18,7 @@ def plan_rows(queued: Queued, out: Placements, tables: NodeTables) -> PlanRows:
     """The rows of a plan, in order of placement; classes are local numbers."""
     rows, row = queued.rows, out.row
     return PlanRows(
-        op=np.full(len(row), PlanOp.BIND, np.uint8),
+        op=np.zeros(len(row), np.uint8) + PlanOp.BIND,
         handle=rows.handle[row],
         uid_hi=rows.uid_hi[row],
         uid_lo=rows.uid_lo[row],
@@ -27,7 +26,7 @@ def plan_rows(queued: Queued, out: Placements, tables: NodeTables) -> PlanRows:
         attempt=rows.attempt[row],
         group=rows.group[row],
         ordinal=rows.first[row] + out.nth.astype(np.uint32),
-        klass=queued.klass[row].astype(np.uint32),
+        klass=queued.batch.klass[row].astype(np.uint32),
         min=rows.min[row],
         node=out.node.astype(np.uint32),
         incarnation=tables.incarnations[out.node],
@@ -35,10 +34,10 @@ def plan_rows(queued: Queued, out: Placements, tables: NodeTables) -> PlanRows:
 
 
 def unplaced(
-    queued: Queued, batch: Batch, out: Placements, units: slice, explainer: Explainer
+    queued: Queued, out: Placements, units: slice, explainer: Explainer
 ) -> Unplaced | None:
     """Answers for the units of the range that got nothing; like ones are explained once."""
-    short = out.short[units]
+    batch, short = queued.batch, out.short[units]
     short = short[short != NO_ROW]
     if not len(short):
         return None

@@ -121,7 +121,7 @@ def _columns(size: int) -> Classes:
         entries=np.zeros(size, np.int32),
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
-        scored=np.zeros((size, 2), np.int64),
-        weights=np.zeros((size, FUSED_COUNT), np.int64),
+        scored=np.zeros((size, 2)),
+        weights=np.zeros((size, FUSED_COUNT)),
         is_hooked=np.zeros(size, np.bool_),
     )

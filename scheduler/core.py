@@ -187,13 +187,15 @@ class SchedulerCore:
         left_ns = self._config.core_ms_max * 1_000_000
         while self._queue and left_ns > 0:
             entry = self._queue[0]
-            batch = entry.batch(self._tables)
-            placed = self._placement.place(batch, entry.unit, self._config.plan_rows_max, left_ns)
+            entry.look_up_pins(self._tables)
+            placed = self._placement.place(
+                entry.batch, entry.unit, self._config.plan_rows_max, left_ns
+            )
             left_ns -= placed.spent
             if len(placed.out.row):
                 effects.append(self._plan(entry.term, plan_rows(entry, placed.out, self._tables)))
             units = slice(entry.unit, placed.unit)
-            answer = unplaced(entry, batch, placed.out, units, self._explainer)
+            answer = unplaced(entry, placed.out, units, self._explainer)
             if answer is not None:
                 effects.append(Send(self._dispatcher, answer))
             entry.unit = placed.unit
@@ -216,6 +218,9 @@ class SchedulerCore:
             grown = np.zeros(2 * len(self._classes.specs), np.bool_)
             grown[: len(self._sent_classes)] = self._sent_classes
             self._sent_classes = grown
-        new = np.unique(rows.klass[~self._sent_classes[rows.klass]])
+        new = rows.klass[~self._sent_classes[rows.klass]]
+        if not len(new):
+            return ()
+        new = np.unique(new)
         self._sent_classes[new] = True
         return tuple(ClassDef(k, self._classes.encoded[k]) for k in new.tolist())

@@ -15,7 +15,6 @@ from scheduler.hooked import Hooked
 from scheduler.kernels.layout import (
     HOOKED,
     MADE,
-    NO_ROW,
     SPENT,
     UNIT,
     Limits,
@@ -27,7 +26,7 @@ from scheduler.slots import ClassSlots
 from scheduler.tables import LOG_SIZE, NodeTables
 
 LAG_MIN = 64
-_SCAN_NODES_PER_REPAIR = 10
+_SCAN_NODES_PER_REPAIR = 6
 """A scan of this many nodes costs as much as one repair."""
 
 
@@ -35,6 +34,8 @@ class Batch(msgspec.Struct, frozen=True):
     """Units by row, `start` delimiting them; classes are local numbers, pins node indices."""
 
     start: NDArray[np.int64]
+    total: NDArray[np.int64]
+    """[unit]: at most so many replicas."""
     klass: NDArray[np.int32]
     pin: NDArray[np.int32]
     want: NDArray[np.int64]
@@ -68,29 +69,28 @@ class Placement:
         self._calls += 1
         units = self._units_at_once(batch, unit)
         lo, hi = batch.start[unit], batch.start[units]
-        slot = np.zeros(len(batch.klass), np.int32)
-        slot[lo:hi] = self._slots.hold(batch.klass[lo:hi], self._calls)
-        rows = Rows(batch.start, batch.klass, slot, batch.pin, batch.want, batch.min)
+        slot = np.empty(len(batch.klass), np.int32)
+        slot[lo:hi], cost = self._slots.hold(batch.klass[lo:hi], self._calls)
+        rows = Rows(batch.start, batch.total, batch.klass, slot, batch.pin, batch.want, batch.min)
         padded = self._tables.padded_count
         limits = Limits(
             nodes=padded,
             lag_max=min(LOG_SIZE, max(LAG_MIN, padded // _SCAN_NODES_PER_REPAIR)),
+            first=unit,
             units=units,
             rows_max=rows_max,
             spent_max=spent_max,
             call=self._calls,
         )
-        size = max(
-            rows_max, int(np.add.reduceat(batch.want[lo:hi], batch.start[unit:units] - lo).max())
-        )
+        size = max(rows_max, int(batch.total[unit:units].max()))
         out = Placements(
             row=np.empty(size, np.int32),
             node=np.empty(size, np.int32),
             nth=np.empty(size, np.int32),
             got=np.zeros(len(batch.klass), np.int64),
-            short=np.full(len(batch.start) - 1, NO_ROW, np.int32),
+            short=np.empty(len(batch.start) - 1, np.int32),
         )
-        progress = np.array([unit, 0, 0], np.int64)
+        progress = np.array([unit, 0, cost], np.int64)
         self._run(rows, out, progress, limits)
         made = int(progress[MADE])
         cut = out._replace(row=out.row[:made], node=out.node[:made], nth=out.nth[:made])

@@ -22,49 +22,48 @@ class Queued(msgspec.Struct):
     term: int
     rows: Assignments
     pins: tuple[str, ...]
-    start: NDArray[np.int64]
-    klass: NDArray[np.int32]
-    want: NDArray[np.int64]
-    min: NDArray[np.int64]
+    batch: Batch
     unit: int = 0
 
     @property
     def is_done(self) -> bool:
         """Whether every unit was placed or refused."""
-        return self.unit == len(self.start) - 1
+        return self.unit == len(self.batch.start) - 1
 
     @property
     def rest(self) -> Assignments:
         """Rows of the units that are left."""
-        return self.rows.take(slice(int(self.start[self.unit]), None))
+        return self.rows.take(slice(int(self.batch.start[self.unit]), None))
 
-    def batch(self, tables: NodeTables) -> Batch:
-        """For kernels: pins are looked up now, because nodes come and go while units wait."""
+    def look_up_pins(self, tables: NodeTables) -> None:
+        """Find the pinned nodes as the tables are: nodes come and go while units wait."""
         if self.pins:
             nodes = [*(tables.statics.node_of(name) for name in self.pins), ANYWHERE]
-            pin = np.array(nodes, np.int32)[np.where(self.rows.pin == NO_PIN, -1, self.rows.pin)]
-        else:
-            pin = np.full(len(self.rows), ANYWHERE, np.int32)
-        return Batch(self.start, self.klass, pin, self.want, self.min)
+            pins = np.where(self.rows.pin == NO_PIN, len(self.pins), self.rows.pin)
+            self.batch.pin[:] = np.array(nodes, np.int32)[pins]
 
 
 def queued(assign: Assign, classes: NDArray[np.int32]) -> Queued:
     """An Assign ready to place; `classes` maps the stream's class numbers to local ones."""
     rows = assign.rows
-    return Queued(
-        term=assign.term,
-        rows=rows,
-        pins=assign.pins,
-        start=unit_starts(rows),
+    start, want = unit_starts(rows), rows.count.astype(np.int64)
+    pin = np.empty(len(rows), np.int32)
+    pin.fill(ANYWHERE)
+    batch = Batch(
+        start=start,
+        total=np.add.reduceat(want, start[:-1]),
         klass=classes[rows.klass],
-        want=rows.count.astype(np.int64),
+        pin=pin,
+        want=want,
         min=rows.min.astype(np.int64),
     )
+    return Queued(assign.term, rows, assign.pins, batch)
 
 
 def unit_starts(rows: Assignments | PlanRows) -> NDArray[np.int64]:
     """First row of each unit, and the end; int64 [unit + 1]."""
     hi, lo = rows.uid_hi, rows.uid_lo
-    is_first = np.ones(len(rows) + 1, np.bool_)
+    is_first = np.empty(len(hi) + 1, np.bool_)
+    is_first[0] = is_first[-1] = True
     is_first[1:-1] = (hi[1:] != hi[:-1]) | (lo[1:] != lo[:-1])
-    return np.flatnonzero(is_first)
+    return is_first.nonzero()[0]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.classes import ClassTable
-from scheduler.kernels.layout import BLOCK, NO_SLOT, Slots, copy_corner
+from scheduler.kernels.layout import BLOCK, GIVE_NS, NO_SLOT, Slots, copy_corner
 from scheduler.tables import NodeTables
 
 NEVER = -(1 << 40)
@@ -31,13 +31,17 @@ class ClassSlots:
         self._filled = 0
         self.columns = _slots(1, len(tables.columns.base))
 
-    def hold(self, klass: NDArray[np.int32], call: int) -> NDArray[np.int32]:
-        """Slot per row for at most `slots_max` classes; NO_SLOT for classes without a profile."""
+    def hold(self, klass: NDArray[np.int32], call: int) -> tuple[NDArray[np.int32], int]:
+        """Slot per row for at most `slots_max` classes, and what it cost.
+
+        Classes without a profile have NO_SLOT.
+        """
         self._follow()
-        present = np.flatnonzero(np.bincount(klass))
+        present = np.bincount(klass).nonzero()[0]
         held = self._slot_of[present]
         self._used_at[held[held != NO_SLOT]] = call
-        for number in present[held == NO_SLOT].tolist():
+        fresh = present[held == NO_SLOT].tolist()
+        for number in fresh:
             if self._classes.profiles[number] is not None:
                 self._give(number, call)
         held = self._slot_of[present]
@@ -48,7 +52,7 @@ class ClassSlots:
             mask = self._classes.mask(number).read()
             self.columns.mask[slot, : len(mask)] = mask
             self._mask_at[slot] = changes
-        return self._slot_of[klass]
+        return self._slot_of[klass], len(fresh) * GIVE_NS
 
     def _follow(self) -> None:
         """Follow growth of the tables, and of what classes can demand."""

@@ -208,8 +208,8 @@ class NodeTables:
 
 def _no_columns() -> Nodes:
     """Arrays of no nodes, to grow from."""
-    flat, pair = np.zeros((0, 0), np.int64), np.zeros((2, 0), np.float64)
-    return Nodes(flat, flat, pair.astype(np.int64), pair, flat, np.zeros(0, np.int32), flat[:0])
+    flat, pair = np.zeros((0, 0), np.int64), np.zeros((2, 0))
+    return Nodes(flat, flat, pair, pair, flat, np.zeros(0, np.int32), flat[:0])
 
 
 def _grown(old: NDArray, shape: tuple[int, ...]) -> NDArray:  # type: ignore[type-arg]

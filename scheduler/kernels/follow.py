@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from cell.jit import njit
+from cell.jit import bare_njit
+from scheduler.framework.shares import inverse_of
 from scheduler.kernels.layout import CPU, HEAD, I32, I64, MEMORY, Classes, Log, Nodes
 from scheduler.kernels.place import note
 
 
-@njit
+@bare_njit
 def forget(
     nodes: Nodes, classes: Classes, ring_node: I32, ring_klass: I32, lo: int, hi: int, touched: I64
 ) -> None:
@@ -20,7 +21,7 @@ def forget(
         touched[i - lo] = node
 
 
-@njit
+@bare_njit
 def refresh(nodes: Nodes, log: Log, allocatable: I64, used: I64, touched: I64) -> None:
     """free = allocatable - used - assumed for touched nodes; logs those whose room really changed.
 
@@ -38,10 +39,10 @@ def refresh(nodes: Nodes, log: Log, allocatable: I64, used: I64, touched: I64) -
                 is_changed = True
         for scored in (CPU, MEMORY):
             capacity = allocatable[node, scored]
-            if nodes.capacity[scored, node] != capacity:
-                nodes.capacity[scored, node] = capacity
+            if nodes.rows[node, scored] != capacity:
                 nodes.rows[node, scored] = capacity
-                nodes.inverse[scored, node] = 1000.0 / capacity if capacity > 0 else 0.0
+                nodes.capacity[scored, node] = capacity
+                nodes.inverse[scored, node] = inverse_of(float(capacity))
                 is_changed = True
         if is_changed:
             note(log, node)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from cell.jit import njit
-from scheduler.kernels.layout import BLOCK, CPU, HEAD, I32, I64, MEMORY, Classes, Nodes, Slots
+from cell.fit.room import has_room
+from cell.jit import bare_njit
+from scheduler.framework.shares import inverse_of, share_of
+from scheduler.kernels.layout import BLOCK, CPU, F64, HEAD, I32, I64, MEMORY, Classes, Nodes, Slots
 from scheduler.plugins.balanced.kernel import balanced_of
 from scheduler.plugins.least.kernel import least_of
 from scheduler.plugins.most.kernel import most_of
@@ -25,7 +27,7 @@ UNFIT = -1
 _CHUNK = 1024
 
 
-@njit
+@bare_njit
 def rank_of(node: int, flip: int, factor: int) -> int:
     """The node's place in the seeded permutation; x ^ x >> 10 undoes itself on 20 bits."""
     x = (node ^ flip) & TIE_MASK
@@ -34,7 +36,7 @@ def rank_of(node: int, flip: int, factor: int) -> int:
     return x ^ (x >> 10)
 
 
-@njit
+@bare_njit
 def node_of(key: int, ties: I64) -> int:
     """The node whose key it is."""
     x = key & TIE_MASK
@@ -44,7 +46,7 @@ def node_of(key: int, ties: I64) -> int:
     return (x ^ int(ties[0])) & TIE_MASK
 
 
-@njit
+@bare_njit
 def key_bases(start: int, partition: int, partitions: int, ties: I64, base: I32) -> None:
     """base[node] from `start` on = partition bit and tie rank."""
     for node in range(start, len(base)):
@@ -52,61 +54,60 @@ def key_bases(start: int, partition: int, partitions: int, ties: I64, base: I32)
         base[node] = own | rank_of(node, ties[0], ties[1])
 
 
-@njit
+@bare_njit
 def score_of(
-    cpu: int, cpu_up: int, memory: int, memory_up: int, is_cpu: int, is_memory: int, weights: I64
-) -> int:
-    """Weighted sum of the fused plugins. Shares are per mille used, rounded down and up."""
+    cpu: float,
+    memory: float,
+    is_cpu: float,
+    is_memory: float,
+    least: float,
+    most: float,
+    balanced: float,
+) -> float:
+    """Sum of the fused plugins' scores by weight; shares used are in percent."""
     return (
-        int(weights[0]) * least_of(cpu_up, memory_up, is_cpu, is_memory)
-        + int(weights[1]) * most_of(cpu, memory, is_cpu, is_memory)
-        + int(weights[2]) * balanced_of(cpu, memory, is_cpu, is_memory)
+        least * least_of(cpu, memory, is_cpu, is_memory)
+        + most * most_of(cpu, memory, is_cpu, is_memory)
+        + balanced * balanced_of(cpu, memory, is_cpu, is_memory)
     )
 
 
-@njit
+@bare_njit
 def is_fitting(nodes: Nodes, classes: Classes, klass: int, node: int) -> bool:
     """Whether a replica of the class has room on the node."""
-    for j in range(classes.entries[klass]):
-        if nodes.rows[node, HEAD + classes.resource[klass, j]] < classes.amount[klass, j]:
-            return False
-    return True
+    entries = classes.entries[klass]
+    return has_room(
+        nodes.rows[node], HEAD, classes.resource[klass], classes.amount[klass], int(entries)
+    )
 
 
-@njit
+@bare_njit
 def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
     """The key of a node that passes the mask, from the row-major copy."""
     if not is_fitting(nodes, classes, klass, node):
         return UNFIT
-    row = nodes.rows[node]
-    capacity, wide = int(row[CPU]), int(row[MEMORY])
-    cpu_used = capacity - int(row[HEAD + CPU]) + int(classes.scored[klass, 0])
-    memory_used = wide - int(row[HEAD + MEMORY]) + int(classes.scored[klass, 1])
-    cpu = min(max(cpu_used, 0), capacity) * 1000
-    memory = min(max(memory_used, 0), wide) * 1000
-    cpu_share = cpu // capacity if capacity > 0 else 0
-    memory_share = memory // wide if wide > 0 else 0
+    row, weights = nodes.rows[node], classes.weights[klass]
+    capacity, wide = float(row[CPU]), float(row[MEMORY])
+    cpu_inverse, memory_inverse = inverse_of(capacity), inverse_of(wide)
     score = score_of(
-        cpu_share,
-        cpu_share + (cpu_share * capacity < cpu),
-        memory_share,
-        memory_share + (memory_share * wide < memory),
-        1 if capacity > 0 else 0,
-        1 if wide > 0 else 0,
-        classes.weights[klass],
+        share_of(capacity, cpu_inverse, float(row[HEAD + CPU]), classes.scored[klass, 0]),
+        share_of(wide, memory_inverse, float(row[HEAD + MEMORY]), classes.scored[klass, 1]),
+        1.0 if capacity > 0.0 else 0.0,
+        1.0 if wide > 0.0 else 0.0,
+        weights[0],
+        weights[1],
+        weights[2],
     )
-    return int(nodes.base[node] + (score << TIE_BITS))
+    return int(nodes.base[node] + (int(score) << TIE_BITS))
 
 
-@njit
+@bare_njit
 def scan(nodes: Nodes, classes: Classes, slots: Slots, slot: int, count: int) -> None:
     """All keys and block maxima of a slot afresh, from columns, in loops that vectorise.
 
-    `count` is the number of nodes, a multiple of BLOCK. A share is estimated by the inverse and set
-    right by exact products, which is the integer quotient at a fraction of its cost.
+    `count` is the number of nodes, a multiple of BLOCK.
     """
     klass = slots.klass[slot]
-    weights = classes.weights[klass]
     for lo in range(0, count, _CHUNK):
         hi = min(lo + _CHUNK, count)
         keys, mask = slots.keys[slot][lo:hi], slots.mask[slot][lo:hi]
@@ -116,42 +117,34 @@ def scan(nodes: Nodes, classes: Classes, slots: Slots, slot: int, count: int) ->
             free = nodes.free[classes.resource[klass, j]][lo:hi]
             amount = classes.amount[klass, j]
             for i in range(len(keys)):
-                if free[i] < amount:
-                    keys[i] = np.int32(-1)
-        _score(nodes, classes.scored[klass, 0], classes.scored[klass, 1], weights, lo, hi, keys)
+                keys[i] = keys[i] if free[i] >= amount else np.int32(-1)
+        _score(nodes, classes.scored[klass], classes.weights[klass], lo, hi, keys)
     for b in range(count // BLOCK):
         slots.tops[slot, b] = top_of(slots.keys[slot], b)
 
 
-@njit
-def _score(
-    nodes: Nodes, cpu_demand: int, memory_demand: int, weights: I64, lo: int, hi: int, keys: I32
-) -> None:
+@bare_njit
+def _score(nodes: Nodes, demand: F64, weights: F64, lo: int, hi: int, keys: I32) -> None:
     """keys[i] >= 0 becomes the key of node lo + i."""
     free_cpu, free_memory = nodes.free[CPU][lo:hi], nodes.free[MEMORY][lo:hi]
     cpu_capacity, memory_capacity = nodes.capacity[CPU][lo:hi], nodes.capacity[MEMORY][lo:hi]
     cpu_inverse, memory_inverse = nodes.inverse[CPU][lo:hi], nodes.inverse[MEMORY][lo:hi]
     base = nodes.base[lo:hi]
+    cpu_demand, memory_demand = demand[0], demand[1]
+    least, most, balanced = weights[0], weights[1], weights[2]
     for i in range(len(keys)):
-        capacity, wide = cpu_capacity[i], memory_capacity[i]
-        cpu = min(max(capacity - free_cpu[i] + cpu_demand, 0), capacity)
-        memory = min(max(wide - free_memory[i] + memory_demand, 0), wide)
-        c = np.int64(float(cpu) * cpu_inverse[i])
-        m = np.int64(float(memory) * memory_inverse[i])
-        cpu, memory = cpu * 1000, memory * 1000
-        is_cpu, is_memory = np.int64(capacity > 0), np.int64(wide > 0)
-        c -= np.int64(c * capacity > cpu)
-        c += np.int64((c + 1) * capacity <= cpu) & is_cpu
-        m -= np.int64(m * wide > memory)
-        m += np.int64((m + 1) * wide <= memory) & is_memory
-        c_up = c + np.int64(c * capacity < cpu)
-        m_up = m + np.int64(m * wide < memory)
-        score = score_of(int(c), int(c_up), int(m), int(m_up), int(is_cpu), int(is_memory), weights)
-        key = np.int32(base[i] + (score << TIE_BITS))
+        cpu = share_of(cpu_capacity[i], cpu_inverse[i], float(free_cpu[i]), cpu_demand)
+        memory = share_of(
+            memory_capacity[i], memory_inverse[i], float(free_memory[i]), memory_demand
+        )
+        is_cpu = 1.0 if cpu_capacity[i] > 0.0 else 0.0
+        is_memory = 1.0 if memory_capacity[i] > 0.0 else 0.0
+        score = score_of(cpu, memory, is_cpu, is_memory, least, most, balanced)
+        key = np.int32(base[i] + (np.int32(score) << TIE_BITS))
         keys[i] = key if keys[i] >= 0 else np.int32(-1)
 
 
-@njit
+@bare_njit
 def top_of(keys: I32, block: int) -> int:
     """The largest key of a block."""
     part = keys[block * BLOCK : block * BLOCK + BLOCK]
@@ -161,7 +154,7 @@ def top_of(keys: I32, block: int) -> int:
     return int(top)
 
 
-@njit
+@bare_njit
 def repair(nodes: Nodes, classes: Classes, slots: Slots, slot: int, node: int) -> None:
     """One node's key afresh, and its block's maximum."""
     key = UNFIT

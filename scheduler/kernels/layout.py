@@ -25,6 +25,7 @@ NO_ROW = -1
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
+F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
 
@@ -35,10 +36,10 @@ class Nodes(NamedTuple):
     """[resource, node]: allocatable - used - assumed, for full scans."""
     rows: I64
     """[node, HEAD + resource]: the same row by row behind the capacities, for repairs."""
-    capacity: I64
+    capacity: F64
     """[cpu | memory, node]"""
-    inverse: NDArray[np.float64]
-    """[cpu | memory, node]: 1000 / capacity, 0 for none."""
+    inverse: F64
+    """[cpu | memory, node]: 100 / capacity, 0 for none."""
     assumed: I64
     """[node, resource]: planned and not yet covered by the binder's stream."""
     base: I32
@@ -56,9 +57,9 @@ class Classes(NamedTuple):
     """[klass, entry]"""
     amount: I64
     """[klass, entry]"""
-    scored: I64
+    scored: F64
     """[klass, cpu | memory]: demand of the scored resources."""
-    weights: I64
+    weights: F64
     """[klass, least | most | balanced]"""
     is_hooked: Bits
     """[klass]: the profile has plugins that are not compiled into the kernel."""
@@ -94,6 +95,8 @@ class Rows(NamedTuple):
 
     start: I64
     """[unit + 1]"""
+    total: I64
+    """[unit]: sum of `want` over its rows."""
     klass: I32
     slot: I32
     """NO_SLOT where the class cannot be placed at all."""
@@ -124,6 +127,8 @@ class Limits(NamedTuple):
     """Nodes, padded to whole blocks."""
     lag_max: int
     """A slot further behind the log is scanned; at most the ring's size."""
+    first: int
+    """The unit that is begun whatever it costs."""
     units: int
     """Units that may be placed: all before this one."""
     rows_max: int
@@ -141,12 +146,14 @@ ENDED, HOOKED = 0, 1
 
 # What work costs, in nanoseconds: measured at 10,000 nodes, rounded up. Only the cutting of
 # batches depends on them.
-SCAN_NS = 2
+SCAN_NS = 4
 """Per node."""
-REPAIR_NS = 30
+REPAIR_NS = 25
 PLACE_NS = 60
 TOP_NS_SHIFT = 3
 """One per so many blocks (as a power of two), to look for the best block."""
+GIVE_NS = 20_000
+"""To give a class a slot."""
 EXPLAIN_NS = 10
 """Per node."""
 HOOK_NS = 60_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cell.jit import njit
+from cell.jit import bare_njit
 from scheduler.kernels.keys import is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
@@ -39,7 +39,7 @@ from scheduler.kernels.layout import (
 )
 
 
-@njit
+@bare_njit
 def take(nodes: Nodes, classes: Classes, klass: int, node: int, replicas: int) -> None:
     """Assume `replicas` of the class on the node; give back when negative."""
     for j in range(classes.entries[klass]):
@@ -49,14 +49,14 @@ def take(nodes: Nodes, classes: Classes, klass: int, node: int, replicas: int) -
         nodes.assumed[node, resource] += amount
 
 
-@njit
+@bare_njit
 def note(log: Log, node: int) -> None:
     """Append a changed node."""
     log.ring[log.head[0] & (len(log.ring) - 1)] = node
     log.head[0] += 1
 
 
-@njit
+@bare_njit
 def put(
     nodes: Nodes,
     classes: Classes,
@@ -76,7 +76,7 @@ def put(
     out.got[row] += 1
 
 
-@njit
+@bare_njit
 def undo(
     nodes: Nodes, classes: Classes, log: Log, rows: Rows, out: Placements, first: int, made: int
 ) -> None:
@@ -86,7 +86,7 @@ def undo(
         note(log, out.node[i])
 
 
-@njit
+@bare_njit
 def catch_up(
     nodes: Nodes, classes: Classes, slots: Slots, log: Log, slot: int, limits: Limits
 ) -> int:
@@ -104,7 +104,7 @@ def catch_up(
     return int(cost)
 
 
-@njit
+@bare_njit
 def best_of(tops: I32, blocks: int) -> int:
     """The largest key of a slot."""
     part = tops[:blocks]
@@ -114,7 +114,7 @@ def best_of(tops: I32, blocks: int) -> int:
     return int(best)
 
 
-@njit
+@bare_njit
 def _place_pinned(
     nodes: Nodes,
     classes: Classes,
@@ -138,7 +138,7 @@ def _place_pinned(
         progress[SPENT] += PLACE_NS
 
 
-@njit
+@bare_njit
 def _place_row(
     nodes: Nodes,
     classes: Classes,
@@ -172,7 +172,7 @@ def _place_row(
         progress[SPENT] += PLACE_NS + (blocks >> TOP_NS_SHIFT)
 
 
-@njit
+@bare_njit
 def _place_unit(
     nodes: Nodes,
     classes: Classes,
@@ -199,19 +199,18 @@ def _place_unit(
     return NO_ROW if progress[MADE] > first else int(lo)
 
 
-@njit
+@bare_njit
 def is_room_left(rows: Rows, progress: I64, limits: Limits) -> bool:
     """Whether the limits let the next unit begin."""
     unit = progress[UNIT]
-    if unit >= limits.units or progress[SPENT] >= limits.spent_max:
+    if unit >= limits.units:
         return False
-    want = 0
-    for row in range(rows.start[unit], rows.start[unit + 1]):
-        want += rows.want[row]
-    return bool(progress[MADE] == 0 or progress[MADE] + want <= limits.rows_max)
+    if progress[SPENT] >= limits.spent_max and unit > limits.first:
+        return False
+    return bool(progress[MADE] == 0 or progress[MADE] + rows.total[unit] <= limits.rows_max)
 
 
-@njit
+@bare_njit
 def is_for_hooks(classes: Classes, rows: Rows, unit: int) -> bool:
     """Whether a class of the unit is judged by plugins outside the kernel."""
     for row in range(rows.start[unit], rows.start[unit + 1]):
@@ -220,7 +219,7 @@ def is_for_hooks(classes: Classes, rows: Rows, unit: int) -> bool:
     return False
 
 
-@njit
+@bare_njit
 def place(
     nodes: Nodes,
     classes: Classes,

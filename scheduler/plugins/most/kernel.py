@@ -1,7 +1,7 @@
 """Most allocated, kube-scheduler's formula: the mean over cpu and memory of their used share.
 
-Each share is used * 100 / capacity, rounded down; a resource that the node does not have is left
-out.
+Each is used * 100 / capacity rounded down, and so is the mean; a resource that the node does not
+have is left out.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.jit import njit
-
-I64 = NDArray[np.int64]
-
-
-@njit
-def most_of(cpu: int, memory: int, is_cpu: int, is_memory: int) -> int:
-    """Score 0..100 from shares used in per mille, rounded down; x * 6554 >> 16 is x // 10."""
-    return (((cpu * 6554) >> 16) * is_cpu + ((memory * 6554) >> 16) * is_memory) >> (
-        is_cpu & is_memory
-    )
+from scheduler.framework.shares import CLOSE, F64
 
 
 @njit
-def most(cpu: I64, memory: I64, feasible: NDArray[np.bool_], score: I64) -> None:
-    """score[node] += most_of; cpu, memory  # [DOWN | UP | PRESENT, node]."""
+def most_of(cpu: float, memory: float, is_cpu: float, is_memory: float) -> float:
+    """Score 0 to 100 from shares used, in percent."""
+    used_cpu = np.floor(cpu + CLOSE) * is_cpu
+    used_memory = np.floor(memory + CLOSE) * is_memory
+    return float(np.floor((used_cpu + used_memory) * (1.0 - 0.5 * is_cpu * is_memory)))
+
+
+@njit
+def most(cpu: F64, memory: F64, feasible: NDArray[np.bool_], score: NDArray[np.int64]) -> None:
+    """score[node] += most_of; cpu, memory  # [SHARE | PRESENT, node]."""
     for node in range(len(score)):
         if feasible[node]:
-            score[node] += most_of(cpu[0, node], memory[0, node], cpu[2, node], memory[2, node])
+            score[node] += most_of(cpu[0, node], memory[0, node], cpu[1, node], memory[1, node])
