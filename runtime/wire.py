@@ -168,7 +168,7 @@ def column(
     if len(raw) != length * kind.itemsize:
         expected = f"{length} entries of {kind.itemsize}"
         raise BadColumns(field, f"{len(raw)} bytes, expected {expected}")
-    return np.frombuffer(raw, kind)
+    return np.frombuffer(raw, kind).copy()
 
 
 def class_refusal(path: str, refusal: Refusal) -> Refusal:

@@ -213,6 +213,19 @@ def test_defaults_of_columns_are_those_of_rows() -> None:
         assert body.groups.rows() == [{"klass": 0, "count": 1, "min": 1, "pin": -1}]
 
 
+@pytest.mark.parametrize("request_", [a_batch(1, [a_unit("a"), a_unit("b")]), packed("a", "b")])
+def test_columns_are_of_the_kind_that_kernels_are_compiled_for(request_: Any) -> None:
+    body = converted(request_).body
+    for table in (body.units, body.groups):
+        for name, dtype in table.types.items():
+            column = getattr(table, name)
+            assert (column.dtype, column.flags.c_contiguous, column.flags.writeable) == (
+                dtype,
+                True,
+                True,
+            ), name
+
+
 def test_a_batch_without_units_only_brings_classes() -> None:
     classes = classes_of()
     result = wire_units.submit(pb.SubmitRequest(classes=[a_class(3, cpu=1)]), classes, ITEMS_MAX)
