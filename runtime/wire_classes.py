@@ -48,7 +48,9 @@ class ClassNumbers:
         for entry in entries:
             number = entry.number
             try:
-                self._put(number, class_spec(entry))
+                if not entry.HasField("spec"):
+                    raise BadSpec("spec", "is missing")
+                self._put(number, class_spec(entry.spec))
             except BadSpec as bad:
                 reason = f"{bad.reason} (class {number})"
                 self._refuse(number, Refusal(Status.INVALID_ARGUMENT, bad.field, reason))
@@ -80,11 +82,8 @@ class ClassNumbers:
             raise TooManyClasses(f"more than {self._limit} classes")
 
 
-def class_spec(entry: types_pb2.ClassEntry) -> ClassSpec:
-    """The canonical form of a sender's class. Raises BadSpec."""
-    if not entry.HasField("spec"):
-        raise BadSpec("spec", "is missing")
-    spec = entry.spec
+def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
+    """The canonical form of a class. Raises BadSpec."""
     if len(spec.profile.encode()) > LABEL_BYTES_MAX:
         raise BadSpec("profile", f"limit {LABEL_BYTES_MAX} bytes")
     affinity = None

@@ -61,7 +61,7 @@ def test_class_has_everything_the_contract_says() -> None:
         ],
         profile="packed",
     )
-    assert class_spec(types_pb2.ClassEntry(spec=spec)) == ClassSpec(
+    assert class_spec(spec) == ClassSpec(
         demand=(("cpu", 5), ("memory", 7)),
         selector=(("zone", "a"),),
         affinity=(
@@ -77,8 +77,8 @@ def test_class_has_everything_the_contract_says() -> None:
 
 def test_affinity_without_terms_is_not_the_absence_of_affinity() -> None:
     nothing = ClassSpecMessage(affinity=types_pb2.Affinity())
-    assert class_spec(types_pb2.ClassEntry(spec=nothing)).affinity == ()
-    assert class_spec(types_pb2.ClassEntry(spec=ClassSpecMessage())).affinity is None
+    assert class_spec(nothing).affinity == ()
+    assert class_spec(ClassSpecMessage()).affinity is None
 
 
 @dataclass(frozen=True)
