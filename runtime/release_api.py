@@ -24,7 +24,7 @@ from cell.release import (
     UpdateRollingset,
 )
 from cell.unit import Place
-from godel.v1 import release_pb2, release_pb2_grpc, types_pb2
+from godel.v1 import release_pb2, release_pb2_grpc
 from runtime.class_message import class_message
 from runtime.feed import CutOff, Feed, FeedFull
 from runtime.grpc_status import abort
@@ -155,7 +155,7 @@ def _column(i: int, column: release_pb2.Column) -> ReleaseColumn:
     if not column.HasField("spec"):
         raise BadSpec(f"columns[{i}].spec", "is absent")
     try:
-        klass = class_spec(types_pb2.ClassEntry(spec=column.spec))
+        klass = class_spec(column.spec)
         return ReleaseColumn(column.name, klass, column.count or 1)
     except BadSpec as bad:
         raise BadSpec(f"columns[{i}].spec.{bad.field}", bad.reason) from None
