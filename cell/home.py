@@ -95,7 +95,7 @@ class RecordView(msgspec.Struct, frozen=True):
     record: GangRecord | None
 
 
-# Effects: calls
+# What the core asks for
 
 
 class Post(msgspec.Struct, frozen=True, tag=True):
@@ -133,7 +133,7 @@ class Evict(msgspec.Struct, frozen=True, tag=True):
 
 
 class Write(msgspec.Struct, frozen=True, tag=True):
-    """Write a gang's record, or remove it (None), in one write, if it is at `version` (0: none yet).
+    """Write a gang's record, or remove it (None), if it is at `version` (0: there is none yet).
 
     OK with `version`, the new one. CONFLICT: it is at another version. GONE: the unit is no more.
     THROTTLED; UNKNOWN.
@@ -167,7 +167,7 @@ class Relist(msgspec.Struct, frozen=True, tag=True):
 Call = Post | Read | Evict | Write | ReadRecord | Relist
 
 
-# Events
+# What it is told
 
 
 class Code(IntEnum):

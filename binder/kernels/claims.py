@@ -212,6 +212,8 @@ def apply_rows(
             claim = _hold(rows, row, state, units, claims, nodes, classes, pool, unit, generation)
             at = _report(changes, at, units, claims, claim)
         elif verdict == V_CANCELLED or (verdict == V_RELEASED and rows.ordinal[row] == WHOLE):
+            if units.cancelled[unit]:
+                continue
             below = np.int64(rows.revision[row])
             if verdict == V_CANCELLED:
                 below = np.int64(1) << 32
