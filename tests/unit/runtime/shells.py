@@ -13,6 +13,8 @@ from runtime.log import Log
 from runtime.loop import Shell
 from runtime.store import Store
 
+WAIT_SECONDS = 20.0
+
 
 class ScriptedCore:
     """Returns what the test scripted for an event's body, and remembers every event."""
@@ -71,6 +73,13 @@ class Peer:
 def a_shell(core: Any, store: HandStore | Store | None = None) -> Shell:
     """A shell in the running loop that logs to memory."""
     return Shell(core, Clock(), Log("test", io.StringIO()), cast(Store | None, store))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not condition():  # noqa: ASYNC110 - what is asked for sets no event
+            await asyncio.sleep(0)
 
 
 async def turns(count: int = 5) -> None:
