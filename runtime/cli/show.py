@@ -57,7 +57,7 @@ def _value(field: Any, value: Any) -> Any:
     if hasattr(value, "DESCRIPTOR"):
         return plain(value)
     if isinstance(value, Mapping):
-        return {key: _value(None, each) for key, each in sorted(value.items())} if value else {}
+        return dict(sorted(value.items()))
     return [_value(field, each) for each in value]
 
 

@@ -54,7 +54,7 @@ def test_a_quantity_is_read_exactly(case: Case) -> None:
     assert parse(case.text) == case.want
 
 
-REFUSED = [
+REFUSED: list[Any] = [
     *("", " 1", "1 ", "1K", "1mi", "1KI", "Mi", "e3", "1e", "1E3i", "0x10", "1_000", "1,5", "--1"),
     *("1..5", "٣", "1e31", "9" * 65, True, None, [], float("nan"), float("inf")),
 ]
