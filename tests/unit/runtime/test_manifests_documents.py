@@ -1,6 +1,7 @@
 """Files, directories and streams of documents; faults of YAML and JSON told by their place."""
 
 import io
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.documents import BadDocument, documents, read_all
+from runtime.manifests import submission
 
 
 def test_documents_are_numbered_as_they_stand_and_empty_ones_left_out() -> None:
@@ -86,3 +88,12 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_standard_input_is_a_file_named_dash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfa: 1")))
     assert read_all(["-"]) == [("standard input: document 1", {"a": 1})]
+
+
+def test_every_manifest_of_the_guide_can_be_submitted() -> None:
+    guide = (Path(__file__).parents[3] / "docs/guides/manifests.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    asked = submission(documents("---\n".join(blocks), "guide"))
+    assert [unit.key for unit in asked.units] == ["train-42", "research/train"]
+    assert [rollingset.name for rollingset in asked.rollingsets] == ["shop"]
+    assert dict(asked.units[1].groups[0].klass.demand)["cpu"] == 8100
