@@ -221,7 +221,7 @@ def test_messages_of_a_session_that_has_ended_are_not_followed() -> None:
 @pytest.mark.parametrize("is_restored", [False, True])
 def test_tombstones_are_dropped_when_the_floor_has_passed(is_restored: bool) -> None:
     binder = Binder([a_node()])
-    binder.command()
+    binder.command(next=0)
     binder.plan([a_row(1, attempt=1)])
     binder.command(a_command(CommandOp.CANCEL), next=10)
     binder.command(ack=2, next=20, floor=5)
