@@ -182,7 +182,7 @@ def _is_sound(units: _Units, specs: list[ClassSpec | None]) -> bool:
     """Whether no unit has a fault, found with few passes: most batches have none."""
     # Unsigned: without groups it wraps around to the greatest number.
     has_bad_size = (units.groups - 1 >= GROUPS_MAX).any()
-    has_pins = bool(units.pins) or (units.pin != NO_PIN).any()
+    has_pins = (units.pin != NO_PIN).any()
     return not (has_bad_size or has_pins or units.roles) and None not in specs
 
 

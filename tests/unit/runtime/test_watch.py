@@ -100,6 +100,7 @@ def test_nothing_is_kept_for_an_audience_that_is_cut_off() -> None:
     slow = hub.add("", True)
     for _ in range(3):
         hub.publish(some_changes(["a", "b"]))
+    assert not slow.audience._parts
     late = hub.add("", True)
     hub.publish(some_changes(["c"]))
     assert told(late) == [("c", 1)]

@@ -15,8 +15,7 @@ from godel.v1 import placement_pb2 as pb
 from godel.v1 import types_pb2
 from runtime import wire_views
 
-NODES = ("n0", "n1", "n2")
-RESOURCES = ("cpu", "gpu")
+NAMES = "abcde"
 
 
 @st.composite
@@ -37,7 +36,9 @@ def changes(draw: st.DrawFn, size_min: int = 1) -> Changes:
     keys, *columns = zip(*rows, strict=True) if rows else [()] * 8
     names = list(ChangeRows.types)
     table = ChangeRows.of(**dict(zip(names, columns, strict=True)))
-    return Changes(tuple(keys), table, NODES, RESOURCES, draw(st.integers(1, 9)))
+    nodes = draw(st.permutations(NAMES))[:3]
+    resources = draw(st.permutations(NAMES))[:2]
+    return Changes(tuple(keys), table, tuple(nodes), tuple(resources), draw(st.integers(1, 9)))
 
 
 def plain(part: Changes) -> list[Any]:
@@ -119,7 +120,7 @@ def test_narrowing_leaves_the_published_batch_alone() -> None:
     rows = ChangeRows.of(
         revision=[1, 1], group=0, ordinal=0, phase=2, node=[0, 1], reason=2, argument=[0, 1]
     )
-    part = Changes(("a", "b"), rows, ("n0", "n1"), RESOURCES, 1)
+    part = Changes(("a", "b"), rows, ("n0", "n1"), ("cpu", "gpu"), 1)
     before = plain(part)
     wire_views.narrowed(part, np.array([1]))
     wire_views.packed_reply([part, part])
