@@ -1,0 +1,305 @@
+"""A simulated API server: the authority of the Kubernetes home, slow, lossy and shared with others.
+
+Objects and records have versions that only grow. A call may be throttled, lost, applied with its
+answer lost, or applied late; the watch lags, is delivered in order, and may be cut with a gap.
+`home` is a node's `home`: it performs the calls of the binder's core and gives it what comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from cell.home import (
+    Answered,
+    Code,
+    Evict,
+    ObjectState,
+    ObjectView,
+    Post,
+    Read,
+    ReadRecord,
+    RecordView,
+    Relist,
+    Relisted,
+    Replica,
+    Watched,
+    WatchLost,
+    Write,
+)
+from cell.messages import Acks, CordonNodes, RegisterNodes, RemoveNodes
+from cell.node import NodeSpec
+from cell.reasons import Refusal, Status
+from tests.simulation import wire
+from tests.simulation.node import Node
+from tests.simulation.world import MS, SECOND, World
+
+HOLDS_ROOM = (ObjectState.BOUND, ObjectState.TERMINATING)
+GRACE_US = (20 * MS, 400 * MS)
+"""How long an object takes from its eviction to its end."""
+
+
+class ApiServer:
+    """See the module. Ratios are shares of calls; all zero means well."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.throttled_ratio = 0.0
+        self.lost_ratio = 0.0
+        self.slow_ratio = 0.0
+        self.watch_lag_us = 20 * MS
+        self.objects: dict[Replica, ObjectView] = {}
+        self.records: dict[tuple[int, int], RecordView] = {}
+        self.nodes: dict[str, NodeSpec] = {}
+        self.on_bound: Callable[[ObjectView, bool], None] = lambda view, is_ours: None
+        """Told of each binding that took effect, and whether it was the binder's."""
+        self._version = 1
+        self._objects_made = 0
+        self._watcher: tuple[Node, int] | None = None
+        self._watch = 0
+        self._queue: list[Watched] = []
+        self._is_flushing = False
+
+    # The binder's calls
+
+    def call(self, node: Node, body: Any) -> None:
+        """Perform a call of a core, in its own time."""
+        world, life = self._world, node.life
+        delay_us = world.between(200, 5 * MS)
+        if world.chance(self.slow_ratio):
+            world.fault("api call slow")
+            delay_us = world.between(50 * MS, 900 * MS)
+        if isinstance(body, Relist):
+            world.after(delay_us, lambda: self._relist(node, life, body.call))
+            return
+        if world.chance(self.throttled_ratio):
+            world.fault("api throttled")
+            self._answer(node, life, Answered(body.call, Code.THROTTLED), delay_us)
+        elif world.chance(self.lost_ratio):
+            self._lose(node, life, body)
+        else:
+            world.after(delay_us, lambda: self._serve_call(node, life, body))
+
+    def _serve_call(self, node: Node, life: int, body: Any) -> None:
+        """Applied now, answered a little later: the watch may be faster."""
+        self._answer(node, life, self._serve(body), self._world.between(100, 5 * MS))
+
+    def _lose(self, node: Node, life: int, body: Any) -> None:
+        """Done, not done, or still to be done within a second: the caller cannot know."""
+        world = self._world
+        fate = world.random.choice(("not done", "done", "done late"))
+        world.fault(f"api answer lost, {fate}")
+        if fate == "done":
+            self._serve(body)
+        elif fate == "done late":
+            world.after(world.between(1, SECOND - MS), lambda: self._serve_late(body))
+        self._answer(node, life, Answered(body.call, Code.UNKNOWN), world.between(MS, 50 * MS))
+
+    def _answer(self, node: Node, life: int, answer: Any, delay_us: int) -> None:
+        packed = wire.pack(answer)
+        self._world.after(delay_us, lambda: self._give(node, life, wire.unpack(packed)))
+
+    def _give(self, node: Node, life: int, event: Any) -> None:
+        if node.life == life:
+            node.give(event)
+
+    def _serve(self, body: Any) -> Answered:
+        match body:
+            case Post():
+                return Answered(body.call, self._post(body))
+            case Read():
+                found = self.objects.get(body.replica)
+                return Answered(body.call, Code.OK if found else Code.GONE, found)
+            case Evict():
+                return Answered(body.call, self._evict(body))
+            case Write():
+                return self._write(body)
+            case ReadRecord():
+                kept = self.records.get((body.uid_hi, body.uid_lo), RecordView(0, None))
+                return Answered(body.call, Code.OK, kept=kept)
+        raise AssertionError(f"no call of a binder: {body}")
+
+    def _serve_late(self, body: Any) -> None:
+        self._serve(body)
+
+    def _post(self, body: Post) -> Code:
+        found = self.objects.get(body.replica)
+        if found is None:
+            return Code.GONE
+        if found.object != body.object or found.state is not ObjectState.PENDING or found.node:
+            return Code.CONFLICT
+        self.on_bound(self._change(found, state=ObjectState.BOUND, node=body.node), True)
+        return Code.OK
+
+    def _evict(self, body: Evict) -> Code:
+        found = self.objects.get(body.replica)
+        if found is None:
+            return Code.GONE
+        if found.object != body.object:
+            return Code.CONFLICT
+        self.terminate(found)
+        return Code.OK
+
+    def _write(self, body: Write) -> Answered:
+        uid = (body.uid_hi, body.uid_lo)
+        present = self.records.get(uid, RecordView(0, None))
+        if present.version != body.version:
+            return Answered(body.call, Code.CONFLICT)
+        self._version += 1
+        self.records[uid] = RecordView(self._version, body.record)
+        return Answered(body.call, Code.OK, version=self._version)
+
+    # The watch
+
+    def cut_watch(self) -> None:
+        """The watch has a gap from now on (410 Gone): it has to be listed again."""
+        if self._watcher is not None:
+            node, life = self._watcher
+            self._watcher = None
+            self._queue = []
+            self._answer(node, life, WatchLost(), self._world.between(MS, 20 * MS))
+
+    def _relist(self, node: Node, life: int, call: int) -> None:
+        if node.life != life:
+            return
+        self._watch += 1
+        self._watcher = (node, life)
+        self._queue = []
+        records = tuple(view for view in self.records.values() if view.record is not None)
+        listed = Relisted(call, tuple(self.objects.values()), tuple(self.nodes.values()), records)
+        self._deliver(self._watch, wire.pack(listed), self._world.between(200, 10 * MS))
+
+    def _show(self, delta: Watched) -> None:
+        if self._watcher is None:
+            return
+        self._queue.append(delta)
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._world.after(self._world.between(MS, self.watch_lag_us), self._flush)
+
+    def _flush(self) -> None:
+        """Several changes travel in one message; the order of objects is kept."""
+        self._is_flushing = False
+        queued, self._queue = self._queue, []
+        if not queued or self._watcher is None:
+            return
+        for is_nodes, run in _runs(queued):
+            nodes = tuple(node for delta in run for node in delta.nodes)
+            removed = tuple(name for delta in run for name in delta.removed)
+            objects = tuple(view for delta in run for view in delta.objects)
+            body = Watched(nodes=nodes, removed=removed) if is_nodes else Watched(objects)
+            self._deliver(self._watch, wire.pack(body), 0)
+
+    def _deliver(self, watch: int, packed: wire.Packed, delay_us: int) -> None:
+        def arrive() -> None:
+            if self._watcher is not None and watch == self._watch:
+                node, life = self._watcher
+                self._give(node, life, wire.unpack(packed))
+
+        self._world.after(delay_us, arrive)
+
+    # Everybody else
+
+    def create(
+        self,
+        replica: Replica,
+        klass: bytes,
+        *,
+        revision: int = 1,
+        node: str = "",
+        ours: bool = True,
+    ) -> None:
+        """A controller makes an object, unless one of that name is there."""
+        if replica in self.objects:
+            return
+        self._objects_made += 1
+        state = ObjectState.BOUND if node else ObjectState.PENDING
+        view = ObjectView(replica, self._objects_made, 0, state, node, revision, klass, ours)
+        self._change(view)
+        if node:
+            self.on_bound(self.objects[replica], False)
+
+    def terminate(self, view: ObjectView) -> None:
+        """Mark for deletion; it is gone after a while, at once when it has no node."""
+        present = self.objects.get(view.replica)
+        if present is None or present.object != view.object:
+            return
+        if not present.node or present.state in (ObjectState.DONE, ObjectState.FAILED):
+            self._end(present)
+        elif present.state is not ObjectState.TERMINATING:
+            changed = self._change(present, state=ObjectState.TERMINATING)
+            self._world.after(self._world.between(*GRACE_US), lambda: self._end(changed))
+
+    def finish(self, view: ObjectView, state: ObjectState) -> None:
+        """The kubelet says that it has ended by itself."""
+        present = self.objects.get(view.replica)
+        is_same = present is not None and present.object == view.object
+        if present is not None and is_same and present.state is ObjectState.BOUND:
+            self._change(present, state=state)
+
+    def ask(self, body: Any, answered: Callable[[Any], None]) -> None:
+        """The cluster's operator: nodes are objects of the API server, too."""
+        refused: list[tuple[int, Refusal]] = []
+        match body:
+            case RegisterNodes(nodes=nodes):
+                for node in nodes:
+                    self._put_node(node)
+                count = len(nodes)
+            case CordonNodes(names=names, is_cordoned=is_cordoned):
+                count = len(names)
+                for name in names:
+                    if name in self.nodes:
+                        present = self.nodes[name]
+                        self._put_node(msgspec.structs.replace(present, unschedulable=is_cordoned))
+            case RemoveNodes(names=names):
+                count = len(names)
+                for i, name in enumerate(names):
+                    if self.nodes.pop(name, None) is None:
+                        refused.append((i, Refusal(Status.NOT_FOUND, "name", "unknown")))
+                self._show(Watched(removed=names))
+                self._collect(names)
+            case _:
+                raise AssertionError(f"no request of an operator: {body}")
+        answered(Acks(count, tuple(refused)))
+
+    def _put_node(self, node: NodeSpec) -> None:
+        self.nodes[node.name] = node
+        self._show(Watched(nodes=(node,)))
+
+    def _collect(self, names: tuple[str, ...]) -> None:
+        """Objects on nodes that are gone are deleted by the garbage collector, some time later."""
+        for view in list(self.objects.values()):
+            if view.node in names:
+                self._world.after(
+                    self._world.between(50 * MS, SECOND),
+                    lambda view=view: self._end(view),  # type: ignore[misc]
+                )
+
+    def _change(self, view: ObjectView, **fields: Any) -> ObjectView:
+        self._version += 1
+        changed = msgspec.structs.replace(view, version=self._version, **fields)
+        self.objects[view.replica] = changed
+        self._world.note("api-server", "has", changed)
+        self._show(Watched((changed,)))
+        return changed
+
+    def _end(self, view: ObjectView) -> None:
+        present = self.objects.get(view.replica)
+        if present is not None and present.object == view.object:
+            changed = self._change(present, state=ObjectState.DELETED)
+            del self.objects[changed.replica]
+
+
+def _runs(deltas: list[Watched]) -> list[tuple[bool, list[Watched]]]:
+    """Neighbours of one kind: within a message node changes count first."""
+    runs: list[tuple[bool, list[Watched]]] = []
+    for delta in deltas:
+        is_nodes = not delta.objects
+        # A node that is removed and comes back is two messages: one has no order within.
+        if runs and runs[-1][0] is is_nodes and not is_nodes:
+            runs[-1][1].append(delta)
+        else:
+            runs.append((is_nodes, [delta]))
+    return runs
