@@ -1,0 +1,128 @@
+"""The dumb twin of placing: one replica at a time, every node looked at, exact fractions.
+
+It shares with the scheduler only the names of things: rules, scores, order and ties are written
+again in the plainest way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+from cell.classes import POD_SLOT, ClassSpec
+from cell.node import NodeSpec
+from tests.unit.scheduler.builders import U
+
+WEIGHTS: dict[str, dict[str, int]] = {
+    "default": {"least": 1, "balanced": 1},
+    "pack": {"most": 1},
+    "spread": {"least": 1},
+}
+Row = tuple[int, int, int, int]
+
+
+class Twin:
+    """A cluster as a scheduler of this name and partition sees it."""
+
+    def __init__(
+        self, name: str, partition: int, partitions: int, weights: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        self.nodes: dict[int, NodeSpec] = {}
+        self.used: dict[int, dict[str, int]] = {}
+        self._seed = int.from_bytes(
+            hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"
+        )
+        self._partition, self._partitions = partition, partitions
+        self._weights = {**WEIGHTS, **weights}
+
+    def put(self, index: int, node: NodeSpec) -> None:
+        self.nodes[index] = node
+        self.used[index] = {}
+
+    def free(self, index: int, resource: str) -> int:
+        amount = dict(self.nodes[index].allocatable).get(resource, 0)
+        return amount - self.used[index].get(resource, 0)
+
+    def take(self, index: int, spec: ClassSpec, sign: int = 1) -> None:
+        for name, amount in demand(spec).items():
+            self.used[index][name] = self.used[index].get(name, 0) + sign * amount
+
+    def place(self, units: Iterable[U]) -> tuple[list[Row], set[int]]:
+        """Rows in order of placement, and the units that got nothing."""
+        rows: list[Row] = []
+        refused = set()
+        for unit in units:
+            made = self._place_unit(unit)
+            rows += made
+            if not made:
+                refused.add(unit.number)
+        return rows, refused
+
+    def _place_unit(self, unit: U) -> list[Row]:
+        made: list[Row] = []
+        got = [0] * len(unit.rows)
+        for is_extra in (False, True):
+            for i, row in enumerate(unit.rows):
+                for _ in range(row.count - row.least if is_extra else row.least):
+                    node = self._best(row.klass, row.pin)
+                    if node is None:
+                        break
+                    self.take(node, row.klass)
+                    made.append((unit.number, row.group, row.first + got[i], node))
+                    got[i] += 1
+                if not is_extra and got[i] < row.least:
+                    for _, group, _, node in made:
+                        spec = next(r.klass for r in unit.rows if r.group == group)
+                        self.take(node, spec, -1)
+                    return []
+        return made
+
+    def _best(self, spec: ClassSpec, pin: str) -> int | None:
+        fitting = [i for i in self.nodes if self._is_fitting(i, spec, pin)]
+        return max(fitting, key=lambda i: self._order(i, spec), default=None)
+
+    def _is_fitting(self, index: int, spec: ClassSpec, pin: str) -> bool:
+        node = self.nodes[index]
+        labels = dict(node.labels)
+        tolerated = {t.key for t in spec.tolerations}
+        return (
+            pin in ("", node.name)
+            and not node.unschedulable
+            and all(taint.key in tolerated for taint in node.taints)
+            and all(labels.get(key) == value for key, value in spec.selector)
+            and all(self.free(index, name) >= amount for name, amount in demand(spec).items())
+        )
+
+    def _order(self, index: int, spec: ClassSpec) -> tuple[bool, int, int]:
+        is_own = index % self._partitions == self._partition
+        return is_own, self.score(index, spec), self._rank(index)
+
+    def score(self, index: int, spec: ClassSpec) -> int:
+        """Weighted sum of the profile's scores with the replica on the node."""
+        shares = []
+        for name in ("cpu", "memory"):
+            capacity = dict(self.nodes[index].allocatable).get(name, 0)
+            if capacity:
+                used = capacity - self.free(index, name) + demand(spec).get(name, 0)
+                shares.append(Fraction(min(max(used, 0), capacity), capacity))
+        mean = len(shares) or 1
+        apart = max(shares) - min(shares) if len(shares) == 2 else Fraction(0)
+        scores = {
+            "least": sum((100 * (1 - s)).__floor__() for s in shares) // mean,
+            "most": sum((100 * s).__floor__() for s in shares) // mean,
+            "balanced": (100 * (1 - apart / 2)).__floor__(),
+        }
+        return sum(scores[n] * w for n, w in self._weights[spec.profile].items() if n in scores)
+
+    def _rank(self, index: int) -> int:
+        """The seeded permutation of 20 bits, written as arithmetic."""
+        size = 1 << 20
+        mixed = index ^ (self._seed % size)
+        mixed ^= mixed // 1024
+        mixed = mixed * (self._seed // size % size | 1) % size
+        return mixed ^ (mixed // 1024)
+
+
+def demand(spec: ClassSpec) -> dict[str, int]:
+    return {POD_SLOT: 1, **dict(spec.demand)}
