@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from cell.reasons import Status
 
+KNOWN_SHOWN_MAX = 12
+"""Fields that an error's text lists."""
 SHOWN_CHARS_MAX = 40
 """Of a value in an error's text."""
 
@@ -55,6 +58,15 @@ def join(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
+def _known_text(key: str, known: Collection[str]) -> str:
+    """What a misspelt field may have been meant to be."""
+    near = get_close_matches(key, known, n=1)
+    if near:
+        return f"is {near[0]} meant?"
+    some = ", ".join(list(known)[:KNOWN_SHOWN_MAX])
+    return f"known are {some}" + (", ..." if len(known) > KNOWN_SHOWN_MAX else "")
+
+
 def _check_text(path: str, value: Any) -> str:
     """The value if it is text that can be sent (JSON may hold half of a surrogate pair)."""
     if not isinstance(value, str):
@@ -94,7 +106,7 @@ class Fields:
         """Refuse the first field that is not known."""
         for key in self:
             if key not in known:
-                raise BadManifest(self.at(key), f"no such field; known are {', '.join(known)}")
+                raise BadManifest(self.at(key), f"no such field; {_known_text(key, known)}")
 
     def raw(self, key: str) -> Any:
         """The value as it stands in the document; None when absent."""

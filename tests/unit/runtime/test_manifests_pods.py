@@ -339,3 +339,12 @@ def test_ports_that_are_not_the_hosts_are_accepted() -> None:
         containers=[{"ports": [{"containerPort": 80, "hostPort": 0}]}], initContainers=inits
     )
     assert pod_needs(pod) == pod_needs(a_pod())
+
+
+def test_a_misspelt_field_is_told_what_it_may_mean() -> None:
+    with pytest.raises(
+        BadManifest, match=r"spec\.nodeSelecter: no such field; is nodeSelector meant"
+    ):
+        pod_needs(a_pod(nodeSelecter={"a": "b"}))
+    with pytest.raises(BadManifest, match=r"known are containers, .*\.\.\.$"):
+        pod_needs(a_pod(xyz=1))
