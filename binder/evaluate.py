@@ -33,6 +33,8 @@ class Judged(msgspec.Struct, frozen=True):
 
     journal: Journal
     is_lost: bool
+    minimum: NDArray[np.uint32]
+    """[journal row]: the minimum of the row's group."""
 
 
 class Gates(msgspec.Struct):
@@ -100,7 +102,9 @@ def evaluate(
         journal = _with_refusals(ledger, journal, starts, refused, culprit, gates)
     kept = np.flatnonzero(verdict != SKIP)
     is_lost = len(kept) < len(rows) or bool((verdict == Verdict.REJECTED).any())
-    return Judged(journal if len(kept) == len(rows) else journal.take(kept), is_lost)
+    if len(kept) == len(rows):
+        return Judged(journal, is_lost, rows.min)
+    return Judged(journal.take(kept), is_lost, rows.min[kept])
 
 
 def units_of(uid_hi: NDArray[np.uint64], uid_lo: NDArray[np.uint64]) -> tuple[Rows, Bits]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder.classes import ClassTable
-from binder.kernels.claims import apply_rows, bury
+from binder.kernels.claims import apply_rows, bury, drop_claims, find_claim
 from binder.kernels.layout import NONE, Changes, Claims, Pool, Rows, Units, copy_corner, read_only
 from binder.nodes import NodeTable
 from binder.outcomes import Graves, OutcomeLog
@@ -69,15 +69,15 @@ class Ledger:
             nodes=nodes,
         )
 
-    def apply(self, commit: Commit) -> ClaimRows:
-        """Change the ledger; returns what happened to claims."""
+    def apply(self, commit: Commit, *, is_told: bool = True) -> ClaimRows:
+        """Change the ledger; returns what happened to claims. The log keeps what is to be told."""
         self.mark(commit.marks)
         self.generation = commit.generation
         self.classes.define(commit.classes)
         if self.nodes.put(commit.nodes, commit.generation):
             self.classes.resolve()
         self.log.skip_to(commit.first)
-        first = self.log.append(commit.journal)
+        first = self.log.append(commit.journal) if is_told else self.log.next
         if not len(commit.journal):
             return ClaimRows.empty()
         return self._apply_rows(commit.journal, first)
@@ -114,6 +114,58 @@ class Ledger:
         self.units.uid_hi[slots] = uid_hi
         self.units.uid_lo[slots] = uid_lo
         return slots
+
+    def claim_of(self, uid: tuple[int, int], group: int, ordinal: int) -> int:
+        """The claim of a replica that holds room, or NONE."""
+        hi, lo = np.array(uid, np.uint64).reshape(2, 1)
+        unit = int(self.find(hi, lo)[0])
+        if unit == NONE:
+            return NONE
+        claim = int(find_claim(self.units, self.claims, unit, group, ordinal, NONE))
+        return claim if claim != NONE and self.claims.state[claim] != ClaimState.FREE else NONE
+
+    def claims_of(self, uid: tuple[int, int]) -> list[int]:
+        """The unit's claims that hold room, in order of commit."""
+        hi, lo = np.array(uid, np.uint64).reshape(2, 1)
+        unit = int(self.find(hi, lo)[0])
+        found, claim = [], NONE if unit == NONE else int(self.units.head[unit])
+        while claim != NONE:
+            if self.claims.state[claim] != ClaimState.FREE:
+                found.append(claim)
+            claim = int(self.claims.next[claim])
+        return found
+
+    def terminate(self, claim: int) -> ClaimRows:
+        """The claim's replica is going; its room is held until it is gone."""
+        self.generation += 1
+        unit, claims = self.claims.unit[claim], self.claims
+        self.units.loose[unit] -= claims.state[claim] == ClaimState.COMMITTING
+        claims.state[claim] = ClaimState.TERMINATING
+        return ClaimRows.of(
+            uid_hi=self.units.uid_hi[[unit]],
+            uid_lo=self.units.uid_lo[[unit]],
+            revision=claims.revision[claim],
+            group=claims.group[claim],
+            ordinal=claims.ordinal[claim],
+            node=claims.node[claim],
+            state=ClaimState.TERMINATING,
+        )
+
+    def drop(self, dropped: list[int]) -> ClaimRows:
+        """Undo holds that came to nothing."""
+        self.generation += 1
+        changes = _changes(len(dropped))
+        drop_claims(
+            np.array(dropped, np.int64),
+            self.generation,
+            self.units,
+            self.claims,
+            self.nodes.columns,
+            self.classes.columns,
+            self.pool,
+            changes,
+        )
+        return ClaimRows(**changes._asdict())
 
     def live_claims(self) -> NDArray[np.int64]:
         """Claims that hold room, by number."""

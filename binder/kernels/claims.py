@@ -164,11 +164,14 @@ def _sweep_unit(
     changes: Changes,
     at: int,
 ) -> int:
-    """Take claims of revisions below `below` out of the list, live ones reported as FREE."""
+    """Take claims of revisions below `below` out of the list, live ones reported as FREE.
+
+    TERMINATING ones stay: their room is held until they are gone.
+    """
     claim, before = units.head[unit], NONE
     while claim != NONE:
         after = claims.next[claim]
-        if claims.revision[claim] < below:
+        if claims.revision[claim] < below and claims.state[claim] != TERMINATING:
             if claims.state[claim] != FREE:
                 _end(units, claims, nodes, classes, claim, generation)
                 at = _report(changes, at, units, claims, claim)
@@ -183,6 +186,36 @@ def _sweep_unit(
         claim = after
     units.tail[unit] = before
     return at
+
+
+@njit
+def _is_touched(rows: Rows, row: int, claims: Claims, claim: int) -> bool:
+    """Whether the row may change the claim: it holds room, is not newer, and is not going."""
+    if claims.state[claim] == FREE or claims.revision[claim] > rows.revision[row]:
+        return False
+    return claims.state[claim] != TERMINATING or rows.verdict[row] == V_FAILED
+
+
+@njit
+def _swap(
+    rows: Rows,
+    row: int,
+    units: Units,
+    claims: Claims,
+    nodes: Nodes,
+    classes: Classes,
+    claim: int,
+    generation: int,
+) -> None:
+    """An AMENDED row: the claim's class and revision in place."""
+    klass, node, unit = np.int32(rows.klass[row]), claims.node[claim], claims.unit[claim]
+    charge(nodes, classes, claims.klass[claim], node, -1)
+    charge(nodes, classes, klass, node, 1)
+    nodes.generation[node] = generation
+    claims.klass[claim] = klass
+    claims.revision[claim] = rows.revision[row]
+    units.revision[unit] = max(units.revision[unit], rows.revision[row])
+    units.handle[unit] = rows.handle[row]
 
 
 @njit
@@ -229,22 +262,45 @@ def apply_rows(
             if claim == NONE:
                 continue
             cursor = claim
-            if claims.state[claim] == FREE or claims.revision[claim] > rows.revision[row]:
+            if not _is_touched(rows, row, claims, claim):
                 continue
             if verdict == V_AMENDED:
-                klass, node = np.int32(rows.klass[row]), claims.node[claim]
-                charge(nodes, classes, claims.klass[claim], node, -1)
-                charge(nodes, classes, klass, node, 1)
-                nodes.generation[node] = generation
-                claims.klass[claim] = klass
-                claims.revision[claim] = rows.revision[row]
-                units.revision[unit] = max(units.revision[unit], rows.revision[row])
-                units.handle[unit] = rows.handle[row]
+                _swap(rows, row, units, claims, nodes, classes, claim, generation)
             else:
                 _end(units, claims, nodes, classes, claim, generation)
                 units.grave[unit] = first + row
             at = _report(changes, at, units, claims, claim)
     return at
+
+
+@njit
+def drop_claims(
+    dropped: I64,
+    generation: int,
+    units: Units,
+    claims: Claims,
+    nodes: Nodes,
+    classes: Classes,
+    pool: Pool,
+    changes: Changes,
+) -> None:
+    """Undo holds: the claims leave their lists as if they had never been there."""
+    for i in range(len(dropped)):
+        claim = dropped[i]
+        unit = claims.unit[claim]
+        _end(units, claims, nodes, classes, claim, generation)
+        _report(changes, i, units, claims, claim)
+        units.loose[unit] -= 1
+        at, before = units.head[unit], NONE
+        while at != claim:
+            before, at = at, claims.next[at]
+        if before == NONE:
+            units.head[unit] = claims.next[claim]
+        else:
+            claims.next[before] = claims.next[claim]
+        if units.tail[unit] == claim:
+            units.tail[unit] = before
+        _drop(claims, pool, claim)
 
 
 @njit

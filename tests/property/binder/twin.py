@@ -83,7 +83,8 @@ class Twin:
         before = [unit.claims.get((row["group"], row["ordinal"])) for row in run]
         if any(c is not None and c.is_ended and c.revision >= revision for c in before):
             return [(uid, Verdict.STALE, -1)]
-        free, have, told, made = dict(self.free), {}, [], {}
+        have: dict[int, int] = {}
+        free, told, made = dict(self.free), [], {}
         for row, claim in zip(run, before, strict=True):
             replica, demand = (row["group"], row["ordinal"]), self.demands[row["klass"]]
             verdict = Verdict.BOUND
