@@ -53,8 +53,10 @@ def rollingset_text(view: Any) -> str:
             ("COLUMN", "COUNT", "DEMAND", "SELECTOR"),
             [(c.name, c.count, _demand(c.spec), _labels(c.spec.selector)) for c in spec.columns],
         ),
-        table(("VERSION", "ROWS", "READY"), [(v.version, v.rows, v.ready) for v in view.versions]),
     ]
+    if view.versions:
+        versions = [(v.version, v.rows, v.ready) for v in view.versions]
+        parts.append(table(("VERSION", "ROWS", "READY"), versions))
     if view.rows:
         rows = [
             (r.ordinal, r.key, r.version, r.revision, f"{r.ready_replicas}/{r.replicas}", r.why)

@@ -188,9 +188,10 @@ def _show(asked: Submission, refused: list[Refused], output: str) -> None:
     def people() -> str:
         if output == "name":
             return "\n".join(names)
-        text = f"submitted {counted(len(names) - sets, 'unit')}"
-        text += f", {counted(sets, 'rollingset')}" if asked.rollingsets else ""
-        return text + (f"; {len(refused):,} refused" if refused else "")
+        kinds = [counted(sets, "rollingset")] if asked.rollingsets else []
+        if asked.units or not kinds:
+            kinds.insert(0, counted(len(names) - sets, "unit"))
+        return f"submitted {', '.join(kinds)}" + (f"; {len(refused):,} refused" if refused else "")
 
     emit(output, content, people)
 
