@@ -41,7 +41,7 @@ def test_help_names_every_command(godel: Godel) -> None:
     assert all(f"  {name}  " in out for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", [*OURS, "dispatcher", "scheduler", "binder", "sharding"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_of_the_table_is_there(name: str) -> None:
     module, attribute, _ = COMMANDS[name]
     __import__(module)
