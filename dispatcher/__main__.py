@@ -22,6 +22,8 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     name: str = "dispatcher"
     binder: str = ""
     """Where the binder listens for links."""
+    api: dict[str, Any] = {}
+    """Limits of the Placement API: those of `runtime.placement_api`."""
 
 
 class Dispatcher(Service[Settings]):
@@ -63,13 +65,13 @@ class Dispatcher(Service[Settings]):
         from cell.link import Hello
         from godel.v1 import link_pb2_grpc, placement_pb2_grpc
         from runtime.link_rpc import Dialer, LinkServicer
-        from runtime.placement_api import PlacementServicer
+        from runtime.placement_api import PlacementLimits, PlacementServicer
         from runtime.servers import Listener
 
         def hello() -> Hello:
             return Hello(name=settings.name, role="dispatcher", term=self._term)
 
-        api = PlacementServicer(shell, self._core)
+        api = PlacementServicer(shell, self._core, section(PlacementLimits, settings.api, "api"))
         links = LinkServicer(shell, hello, frozenset({"scheduler"}))
         clients = Listener(
             settings.client or client_address(settings.state, settings.name),

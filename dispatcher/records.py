@@ -200,6 +200,4 @@ class KeptMarks(msgspec.Struct, frozen=True, tag=True):
     """(deadline_us, members); 0 for a gang that is whole."""
 
 
-Record = (
-    Submitted | Cancelled | Amended | Reported | Settled | Joined | Expired | Kept | KeptMarks
-)
+Record = Submitted | Cancelled | Amended | Reported | Settled | Joined | Expired | Kept | KeptMarks

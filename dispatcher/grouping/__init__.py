@@ -1,0 +1,1 @@
+"""Gangs whose members arrive one by one."""
