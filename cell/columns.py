@@ -58,8 +58,7 @@ class Table:
 
     @classmethod
     def of(cls, **columns: Any) -> Self:
-        """A table from array-likes; a scalar fills its column. The first column must be a sequence.
-        """
+        """A table from array-likes; a scalar fills its column. The first column must be a sequence."""
         types = schema(cls)
         first = next(iter(types))
         length = len(columns[first])
@@ -87,8 +86,16 @@ class Table:
         return type(self)(**{name: getattr(self, name)[rows] for name in schema(type(self))})
 
     def to_bytes(self) -> dict[str, bytes]:
-        """Each column's little-endian bytes."""
-        return {name: getattr(self, name).tobytes() for name in schema(type(self))}
+        """Each column's little-endian bytes. Raises TypeError on a column of another type: numpy
+        makes int64 of a uint8 column plus an IntEnum, and the peer would read eight times as many.
+        """
+        made = {}
+        for name, dtype in schema(type(self)).items():
+            column = getattr(self, name)
+            if column.dtype != dtype:
+                raise TypeError(f"{type(self).__name__}.{name} is {column.dtype}, not {dtype}")
+            made[name] = column.tobytes()
+        return made
 
     @classmethod
     def from_bytes(cls, columns: Mapping[str, bytes | memoryview]) -> Self:

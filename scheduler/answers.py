@@ -18,7 +18,7 @@ def plan_rows(queued: Queued, out: Placements, tables: NodeTables) -> PlanRows:
     """The rows of a plan, in order of placement; classes are local numbers."""
     rows, row = queued.rows, out.row
     return PlanRows(
-        op=np.zeros(len(row), np.uint8) + PlanOp.BIND,
+        op=np.full(len(row), PlanOp.BIND, np.uint8),
         handle=rows.handle[row],
         uid_hi=rows.uid_hi[row],
         uid_lo=rows.uid_lo[row],

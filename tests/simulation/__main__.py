@@ -9,51 +9,17 @@ import argparse
 import multiprocessing
 import sys
 import time
-import traceback
 from collections import Counter
-from dataclasses import dataclass, field
 
 from runtime.kernel_cache import export_kernel_cache
 
 export_kernel_cache()
 
+from tests.simulation.outcome import Outcome, outcome_of  # noqa: E402 - numba reads the cache path at import
+
 WORKERS = 2
 PROGRESS_SECONDS = 20.0
 FAILURES_SHOWN = 3
-
-
-@dataclass
-class Outcome:
-    """What a seed came to; `report` is empty when it passed."""
-
-    seed: int
-    events: int = 0
-    rule: str = ""
-    report: str = ""
-    faults: Counter[str] = field(default_factory=Counter)
-
-
-def outcome_of(seed: int) -> Outcome:
-    """Run one seed. An exception out of a core is a finding: a bug is a crash."""
-    from tests.simulation.simulation import Simulation
-    from tests.simulation.story import story
-    from tests.simulation.world import Broken
-
-    simulation = Simulation(seed)
-    world = simulation.world
-    outcome = Outcome(seed)
-    try:
-        simulation.run()
-    except Broken as broken:
-        outcome.rule = broken.rule
-        outcome.report = f"{story(world, broken.subject)}\nseed {seed}: {broken}"
-        if broken.subject is not None:
-            outcome.report += f" (unit {broken.subject})"
-    except Exception:
-        outcome.rule = "no core crashes"
-        outcome.report = f"{story(world, None)}\nseed {seed}:\n{traceback.format_exc()}"
-    outcome.events, outcome.faults = world.events_given, world.faults
-    return outcome
 
 
 def run_many(first: int, end: int) -> int:
