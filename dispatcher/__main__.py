@@ -22,7 +22,7 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     name: str = "dispatcher"
     binder: str = ""
     """Where the binder listens for links."""
-    api: dict[str, Any] = {}
+    api: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     """Limits of the Placement API: those of `runtime.placement_api`."""
 
 
