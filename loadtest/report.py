@@ -161,7 +161,7 @@ def lines(report: Report) -> Rows:
 
 
 def waiting_lines(waiting: Waiting) -> Rows:
-    """What waits, why, and whether that is right."""
+    """What waits, why in short (the whole line is in the JSON), and whether that is right."""
     if not waiting.units:
         return [("waiting", "0")]
     if waiting.fitting:
@@ -170,7 +170,11 @@ def waiting_lines(waiting: Waiting) -> Rows:
     else:
         verdict = "for each no node fits"
     made = [("waiting", f"{waiting.units:,}; {verdict}")]
-    return made + [("", f"{n:,}: {why or 'no reason given'}") for why, n in _largest(waiting.why)]
+    heads: dict[str, int] = {}
+    for why, n in waiting.why.items():
+        head = why.partition(";")[0] or "no reason given"
+        heads[head] = heads.get(head, 0) + n
+    return made + [("", f"{n:,}: {head}") for head, n in _largest(heads)]
 
 
 def ratios_text(ratios: Mapping[str, float]) -> str:

@@ -59,12 +59,10 @@ def demo(
 
     Exit code 1 when something that should be placed is not, or the release did not keep its bound.
     """
-    from runtime.cli.supervisor import StartFailed, Supervisor, commands
-    from runtime.kernel_cache import export_kernel_cache
+    from runtime.cli.supervisor import StartFailed, Supervisor, commands, is_cache_cold
     from runtime.log import Log
 
     begin = time.monotonic()
-    is_cold = not _is_filled(Path(export_kernel_cache()))
     if trace:
         nodes = _nodes_of(trace)
     directory = Path(tempfile.mkdtemp(prefix="godel-demo-"))
@@ -72,7 +70,7 @@ def demo(
     click.echo(
         f"starting binder, dispatcher, {schedulers} schedulers, sharding and nodes", err=True
     )
-    if is_cold:
+    if is_cache_cold():
         click.echo("the first start compiles the kernels: half a minute or so", err=True)
     is_kept = True
     try:
@@ -104,10 +102,6 @@ def _nodes_of(trace: tuple[Path, ...]) -> str:
     except openb.BadTrace as error:
         raise click.BadParameter(str(error), param_hint="--trace") from None
     return str(nodes.absolute())
-
-
-def _is_filled(cache: Path) -> bool:
-    return cache.is_dir() and any(cache.iterdir())
 
 
 async def _run(supervisor: Supervisor, plan: Demo) -> Outcome:

@@ -22,6 +22,7 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runtime.config import client_address
+from runtime.kernel_cache import export_kernel_cache
 from runtime.log import Log
 from runtime.store import Lock, StoreInUse, private_directory
 
@@ -127,13 +128,15 @@ class Supervisor:
         """
         self._end_left_over()
         self._failed = asyncio.get_running_loop().create_future()
+        held_back = _like_earlier(self.children) if is_cache_cold() else []
         for child in self.children:
-            await self._spawn(child)
-            self._keepers.append(asyncio.ensure_future(self._keep(child)))
+            if child not in held_back:
+                await self._begin(child)
         deadline = time.monotonic() + START_SECONDS_MAX
         while waiting := [c.command.name for c in self.children if not c.was_healthy]:
             if self._failed.done():
                 self._failed.result()
+            held_back = await self._begin_ready(held_back)
             if time.monotonic() > deadline:
                 raise StartFailed(
                     f"{', '.join(waiting)} not healthy after {START_SECONDS_MAX:.0f} s; "
@@ -141,6 +144,18 @@ class Supervisor:
                 )
             on_waiting(waiting)
             await asyncio.sleep(HEALTH_POLL_SECONDS)
+
+    async def _begin(self, child: Child) -> None:
+        await self._spawn(child)
+        self._keepers.append(asyncio.ensure_future(self._keep(child)))
+
+    async def _begin_ready(self, held_back: list[Child]) -> list[Child]:
+        """Begin those whose like is healthy and has filled the kernel cache; who still waits."""
+        warm = {child.command.module for child in self.children if child.was_healthy}
+        for child in held_back:
+            if child.command.module in warm:
+                await self._begin(child)
+        return [child for child in held_back if child.command.module not in warm]
 
     async def run(self) -> None:
         """Keep all running; returns only by being cancelled, or raises what a keeper raised."""
@@ -259,6 +274,18 @@ class Supervisor:
             for process in alive:
                 process.kill()
             psutil.wait_procs(alive, STOP_SECONDS_MAX)
+
+
+def is_cache_cold() -> bool:
+    """Whether no kernel is compiled yet for these sources."""
+    cache = Path(export_kernel_cache())
+    return not cache.is_dir() or not any(cache.iterdir())
+
+
+def _like_earlier(children: Sequence[Child]) -> list[Child]:
+    """Those with the same program as an earlier one: together they would compile all twice."""
+    modules = [child.command.module for child in children]
+    return [child for i, child in enumerate(children) if modules[i] in modules[:i]]
 
 
 async def _is_serving(stub: Any) -> bool:

@@ -51,10 +51,8 @@ def up(
     Each is a process of its own; one that dies is started again. Ctrl-C or SIGTERM ends all.
     """
     from runtime.cli.supervisor import StartFailed, Supervisor, commands
-    from runtime.kernel_cache import export_kernel_cache
     from runtime.log import Log
 
-    export_kernel_cache()
     directory = Path(state or _state_of(context)).absolute()
     nodes = _checked_nodes(nodes)
     services = commands(directory, schedulers=schedulers, nodes=nodes, seed=seed, configs=config)
