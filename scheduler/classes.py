@@ -61,21 +61,18 @@ class ClassTable:
             mask = self._masks[rules] = StaticMask(self._statics, rules)
         return mask
 
-    def resolve(self) -> list[int]:
-        """Look again for resources that were absent; returns the classes whose demand changed."""
+    def resolve(self) -> None:
+        """Look again for resources that were absent.
+
+        Keys kept need no repair for it: nodes that have a resource newly are in the change log, and
+        others fit no better.
+        """
         if self._resources_seen == len(self._resources.names):
-            return []
+            return
         self._resources_seen = len(self._resources.names)
-        known = self._resources.numbers
-        resolved = [
-            klass
-            for klass in self._unresolved
-            if any(name in known for name in self._absent(klass))
-        ]
-        for klass in resolved:
+        for klass in self._unresolved:
             self._set_demand(klass)
-        self._unresolved = [klass for klass in self._unresolved if self._absent(klass)]
-        return resolved
+        self._unresolved = [klass for klass in self._unresolved if self._is_absent(klass)]
 
     def _add(self, spec: ClassSpec, encoded: bytes) -> None:
         klass = len(self.specs)
@@ -92,15 +89,13 @@ class ClassTable:
         demand = dict(spec.demand)
         self.columns.scored[klass] = demand.get("cpu", 0), demand.get("memory", 0)
         self._set_demand(klass)
-        if self._absent(klass):
+        if self._is_absent(klass):
             self._unresolved.append(klass)
 
-    def _absent(self, klass: int) -> list[str]:
-        """Resources of the class that no node had when it was last looked at."""
+    def _is_absent(self, klass: int) -> bool:
+        """Whether no node had a resource of the class when it was last looked at."""
         count = int(self.columns.entries[klass])
-        absent = (self.columns.resource[klass, :count] == ABSENT).tolist()
-        names = demanded(self.specs[klass])
-        return [name for (name, _), is_absent in zip(names, absent, strict=True) if is_absent]
+        return bool((self.columns.resource[klass, :count] == ABSENT).any())
 
     def _set_demand(self, klass: int) -> None:
         demand = demanded(self.specs[klass])

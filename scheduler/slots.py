@@ -64,9 +64,7 @@ class ClassSlots:
             grown = np.full(2 * len(self._classes.specs), NO_SLOT, np.int32)
             grown[: len(self._slot_of)] = self._slot_of
             self._slot_of = grown
-        for klass in self._classes.resolve():
-            if self._slot_of[klass] != NO_SLOT:
-                self.columns.seen[self._slot_of[klass]] = NEVER
+        self._classes.resolve()
 
     def _give(self, klass: int, call: int) -> None:
         if self._filled == self.slots_max:

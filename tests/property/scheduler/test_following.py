@@ -25,12 +25,16 @@ from tests.unit.scheduler.builders import (
     Sender,
     Stream,
     U,
+    a_class,
+    a_node,
     placed,
     plans,
     refused,
 )
 
 INDICES = st.integers(0, 140)
+ROOMS = st.sampled_from([2, 5, 30])
+CLASSES = st.one_of(st.builds(a_class, st.integers(0, 2)), class_specs())
 
 
 class Following(RuleBasedStateMachine):
@@ -44,9 +48,11 @@ class Following(RuleBasedStateMachine):
         """Plan rows not yet told of, in order: node and class."""
         self.classes: dict[int, ClassSpec] = {}
 
-    @initialize(config=st.sampled_from([(800, 512), (3, 16)]))
-    def begin(self, config: tuple[int, int]) -> None:
-        self.bench = Bench({}, SchedulerConfig(plan_rows_max=config[0], class_slots_max=config[1]))
+    @initialize(limits=st.sampled_from([(800, 512), (3, 16)]), rooms=st.lists(ROOMS, min_size=1))
+    def begin(self, limits: tuple[int, int], rooms: list[int]) -> None:
+        nodes = {7 * i: a_node(cpu=room, pods=room) for i, room in enumerate(rooms)}
+        config = SchedulerConfig(plan_rows_max=limits[0], class_slots_max=limits[1])
+        self.bench = Bench(nodes, config)
 
     @property
     def stream(self) -> Stream:
@@ -73,7 +79,7 @@ class Following(RuleBasedStateMachine):
             self.stream.use(index, {"cpu": cpu, "gpu": 1})
             self.changed.add(index)
 
-    @rule(klass=class_specs(), count=st.sampled_from([1, 3, 70]), units=st.integers(1, 5))
+    @rule(klass=CLASSES, count=st.sampled_from([1, 3, 70]), units=st.integers(1, 5))
     def assign(self, klass: ClassSpec, count: int, units: int) -> None:
         made = []
         for _ in range(units):
@@ -141,11 +147,13 @@ class Following(RuleBasedStateMachine):
         for node, spec in self.waiting:
             for name, amount in demand(spec).items():
                 assumed[node, name] = assumed.get((node, name), 0) + amount
-        for index, node in self.stream.nodes.items():
-            if index in self.changed or node is None:
+        for index, spec_now in self.stream.nodes.items():
+            if index in self.changed or spec_now is None:
                 continue
             for name, number in numbers.items():
-                room = dict(node.allocatable).get(name, 0) - self.stream.used[index].get(name, 0)
+                room = dict(spec_now.allocatable).get(name, 0) - self.stream.used[index].get(
+                    name, 0
+                )
                 room -= assumed.get((index, name), 0)
                 assert tables.columns.free[number, index] == room
                 assert tables.columns.rows[index, HEAD + number] == room
@@ -171,4 +179,4 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=40, stateful_step_count=30)
+TestFollowing.settings = settings(max_examples=60, stateful_step_count=40)

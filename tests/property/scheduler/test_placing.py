@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cell.classes import ClassSpec
@@ -17,7 +17,14 @@ from scheduler.kernels.layout import BLOCK
 from scheduler.slots import ClassSlots
 from scheduler.tables import NodeTables, Resources, Ties
 from scheduler.warm import Nothing
-from tests.property.scheduler.clusters import PROFILES, Cluster, batches, class_specs, clusters
+from tests.property.scheduler.clusters import (
+    PROFILES,
+    Cluster,
+    batches,
+    class_specs,
+    clusters,
+    node_specs,
+)
 from tests.property.scheduler.twin import Twin
 from tests.unit.scheduler.builders import Bench, Stream, U, a_class, a_node, placed, refused
 
@@ -42,8 +49,9 @@ def bench_and_twin(cluster: Cluster, config: SchedulerConfig) -> tuple[Bench, Tw
 def test_placing_is_greedy_one_by_one(
     data: st.DataObject, cluster: Cluster, rows_max: int, slots_max: int, is_followed: bool
 ) -> None:
-    """Same nodes for the same replicas in the same order, same units refused, message by message;
-    and the stream's echo of what was planned changes nothing.
+    """Same nodes for the same replicas in the same order, same units refused, message by message.
+
+    In between, the stream's echo of what was planned changes nothing, and a node changes its spec.
     """
     config = SchedulerConfig(plan_rows_max=rows_max, class_slots_max=slots_max, profiles=PROFILES)
     bench, twin = bench_and_twin(cluster, config)
@@ -57,6 +65,11 @@ def test_placing_is_greedy_one_by_one(
                 bench.stream.use(index, {"pods": 1, **dict(spec.demand)})
             bench.stream.watermark += len(want_rows)
             bench.follow(bench.stream.state({row[3] for row in want_rows}))
+            index = data.draw(st.sampled_from(sorted(cluster.nodes)))
+            node = data.draw(node_specs(index))
+            bench.stream.put(index, node)
+            twin.nodes[index] = node
+            bench.follow(bench.stream.state([index]))
 
 
 def _claims(
@@ -69,7 +82,8 @@ def _claims(
     ]
 
 
-@given(st.integers(65, 200), st.integers(1, 300), st.sampled_from(["default", "pack", "hooked"]))
+@settings(max_examples=20)
+@given(st.integers(65, 140), st.integers(1, 60), st.sampled_from(["default", "pack", "hooked"]))
 def test_a_gang_of_like_replicas_spreads_as_one_by_one(
     count: int, replicas: int, profile: str
 ) -> None:

@@ -13,7 +13,7 @@ from cell.effects import Effect, PeerUp, Received, Send, Tick, WakeAt
 from cell.link import Hello
 from cell.messages import Ability, Assign, ClassDef, NodeSpecs, NodeUse, Plan, State, Unplaced
 from cell.node import NodeSpec
-from cell.reasons import Reason, Wake
+from cell.reasons import NAMED, Reason, Wake
 from cell.unit import NO_PIN, Assignments
 from scheduler.config import SchedulerConfig
 from scheduler.core import SchedulerCore
@@ -261,10 +261,9 @@ def why(effects: Iterable[Effect]) -> dict[int, Why]:
         shortfalls = answer.shortfalls.rows()
         for i, row in enumerate(answer.rows.rows()):
             reason = Reason(row["reason"])
-            is_count = reason in (Reason.GANG_MINIMUM, Reason.NO_NODES)
             said[row["handle"]] = Why(
                 reason,
-                row["argument"] if is_count else answer.resources[row["argument"]],
+                answer.resources[row["argument"]] if reason in NAMED else row["argument"],
                 Wake(row["wakes"]),
                 {
                     (Reason(s["reason"]), answer.resources[s["resource"]]): s["nodes"]

@@ -6,6 +6,7 @@ import pytest
 
 from cell.effects import PeerDown, PeerUp, Received, Request, Tick, WakeAt
 from cell.link import Hello
+from cell.node import NodeSpec, Taint
 from cell.reasons import Reason, Wake
 from cell.unit import PlanOp
 from scheduler.config import SchedulerConfig
@@ -32,8 +33,8 @@ from tests.unit.scheduler.builders import (
 )
 
 
-def nodes(count: int, **fields: int) -> list[object]:
-    return [a_node(**fields) for _ in range(count)]
+def nodes(count: int, cpu: int = 8) -> list[NodeSpec]:
+    return [a_node(cpu) for _ in range(count)]
 
 
 # Ability
@@ -276,6 +277,24 @@ def test_rows_of_an_older_generation_change_nothing() -> None:
     bench.follow(bench.stream.state())
     bench.follow(old)
     assert refused(bench.assign(a_unit(1))) == {1: Reason.INSUFFICIENT_RESOURCE}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"unschedulable": True}, {"taints": (Taint("a", "", "NoExecute"),)}, {"labels": ()}],
+    ids=str,
+)
+def test_a_change_of_rules_counts_although_the_room_is_the_same(change: dict[str, object]) -> None:
+    zone = (("zone", "a"),)
+    klass = a_class(selector=zone)
+    bench = Bench([a_node(labels=zone), a_node(labels=zone, cpu=1)])
+    assert placed(bench.assign(a_unit(1, klass))) == [(1, 0, 0, 0)]
+    bench.stream.put(0, a_node(**{"labels": zone, **change}))  # type: ignore[arg-type]
+    bench.follow(bench.stream.state([0]))
+    assert placed(bench.assign(a_unit(2, klass))) == [(2, 0, 0, 1)]
+    bench.stream.put(0, a_node(labels=zone))
+    bench.follow(bench.stream.state([0]))
+    assert placed(bench.assign(a_unit(3, klass))) == [(3, 0, 0, 0)]
 
 
 # Preferences
