@@ -26,6 +26,8 @@ from runtime.placement_client import PlacementClient
 from runtime.servers import Listener
 
 REPORT_ITEMS_MAX = 4000
+REPORT_SECONDS = 0.05
+"""Between messages, so that reports share them; a report is never urgent."""
 RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 1.0
 RUN_SPREAD = 0.5
@@ -85,6 +87,7 @@ class Simulator:
             due = self._lives.take_due(time.monotonic(), REPORT_ITEMS_MAX)
             if due:
                 await self._send(due)
+                await asyncio.sleep(REPORT_SECONDS)
 
     async def _send(self, due: list[Due]) -> None:
         """One batch until it is answered; refusals that pass are owed again."""

@@ -37,6 +37,8 @@ class Limits:
     """Named limits of a run."""
 
     batch_units_max: int = 500
+    eager_batches_max: int = 2
+    """While so many are without an answer, only full batches leave: the busier, the larger."""
     unacked_batches_max: int = 32
     """Batches without an answer; above it the generator falls behind its schedule, and says so."""
     tick_seconds: float = 0.002
@@ -80,6 +82,7 @@ class LoadRun:
         self._numbers = np.array(numbers, dtype=np.uint32)
         self._start = time.monotonic()
         self._slots = asyncio.Semaphore(self._limits.unacked_batches_max)
+        self._unacked = 0
         self._is_watching = asyncio.Event()
         self._moved_at_s = 0.0
         self._refused_why: Counter[str] = Counter()
@@ -150,6 +153,10 @@ class LoadRun:
             if due == sent:
                 await asyncio.sleep(max(self._limits.tick_seconds, due_s[sent] - now_s))
                 continue
+            is_full = due - sent >= self._limits.batch_units_max
+            if not is_full and self._unacked >= self._limits.eager_batches_max:
+                await asyncio.sleep(self._limits.tick_seconds)
+                continue
             end = min(due, sent + self._limits.batch_units_max)
             await self._slots.acquire()
             self._late_s_max = max(self._late_s_max, self.now_s - due_s[sent])
@@ -162,9 +169,11 @@ class LoadRun:
 
     async def _submit(self, rows: NDArray[np.int64]) -> None:
         """One batch until it is answered; items refused for now are submitted again later."""
+        self._unacked += 1
         try:
             reply = await self._client.submit(self._request(rows), is_retried=True)
         finally:
+            self._unacked -= 1
             self._slots.release()
         self._moved_at_s = self.now_s
         retry_after_ms = 0
