@@ -333,7 +333,7 @@ class LoadRun:
             lost=tally.lost,
             unacked=self._open_count,
             placed_rate=rate_of(self._work, tally),
-            late_ms_max=1e3 * self._late_s_max,
+            late_ms_max=float(1e3 * self._late_s_max),
             watch_breaks=self._watch_breaks,
             latency=latency_of(tally.placed_at_s, self._work.at_s),
             usage=tuple(self.usage),

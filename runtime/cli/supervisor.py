@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runtime.config import client_address
 from runtime.kernel_cache import export_kernel_cache
+from runtime.link_rpc import CHANNEL_OPTIONS
 from runtime.log import Log
 from runtime.store import Lock, StoreInUse, private_directory
 
@@ -213,7 +214,8 @@ class Supervisor:
             await self._spawn(child)
 
     async def _until_healthy(self, child: Child, ended: asyncio.Future[int]) -> None:
-        async with grpc.aio.insecure_channel(child.command.address) as channel:
+        address = child.command.address
+        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
             while not ended.done():
                 if await _is_serving(stub):
@@ -246,11 +248,12 @@ class Supervisor:
 
     def _record(self) -> None:
         """Write who runs, for a successor that finds this supervisor killed."""
-        pids = [psutil.Process().pid, *(child.pid for child in self.children if child.pid)]
+        named = [("up", psutil.Process().pid)]
+        named += [(child.command.name, child.pid) for child in self.children if child.pid]
         entries = []
-        for pid in pids:
+        for name, pid in named:
             try:
-                entries.append([pid, psutil.Process(pid).create_time()])
+                entries.append([name, pid, psutil.Process(pid).create_time()])
             except psutil.NoSuchProcess:
                 continue
         path = self.state / "up.json"
@@ -260,7 +263,7 @@ class Supervisor:
     def _end_left_over(self) -> None:
         """End the processes that a killed supervisor of this state directory left behind."""
         left = []
-        for pid, created in _recorded(self.state)[1:]:
+        for _, pid, created in _recorded(self.state)[1:]:
             try:
                 process = psutil.Process(pid)
                 if abs(process.create_time() - created) < START_TIME_SLACK_SECONDS:
@@ -302,14 +305,15 @@ def _open_log(path: Path) -> IO[bytes]:
     return path.open("ab")
 
 
-def _recorded(state: Path) -> list[tuple[int, float]]:
-    """(pid, start time) of the last supervisor here and of its services."""
+def _recorded(state: Path) -> list[tuple[str, int, float]]:
+    """(name, pid, start time) of the last supervisor here and of its services."""
     try:
-        return [(int(pid), float(at)) for pid, at in json.loads((state / "up.json").read_text())]
+        entries = json.loads((state / "up.json").read_text())
+        return [(str(name), int(pid), float(at)) for name, pid, at in entries]
     except (OSError, ValueError, TypeError):
         return []
 
 
 def _owner(state: Path) -> str:
     recorded = _recorded(state)
-    return f" (pid {recorded[0][0]})" if recorded else ""
+    return f" (pid {recorded[0][1]})" if recorded else ""

@@ -1,6 +1,7 @@
 """Runs against a home of our own: what is told at the end, whatever happens on the way."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -52,6 +53,7 @@ async def test_all_is_placed_and_measured(tmp_path: Path, is_packed: bool) -> No
     assert report.latency is not None
     assert 0 < report.latency.p50_ms <= report.latency.max_ms
     assert report.usage[-1].ratios["cpu"] == 0.75
+    assert json.loads(report.as_json())["placed"] == 3
     assert (home.row_batches > 0) is not is_packed
 
 
