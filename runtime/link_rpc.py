@@ -38,6 +38,8 @@ CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+BROKEN = (grpc.RpcError, grpc.aio.InternalError)
+"""What reads and writes raise when the connection is gone."""
 END = grpc.aio.EOF  # type: ignore[attr-defined]
 Write = Callable[[link_pb2.Frame], Awaitable[Any]]
 Read = Callable[[], Awaitable[Any]]
@@ -84,7 +86,7 @@ class Session:
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(ended, Exception) and not isinstance(ended, grpc.RpcError):
+                if isinstance(ended, Exception) and not isinstance(ended, BROKEN):
                     self._shell.log.error("a link failed", peer=self.peer, why=repr(ended))
 
     def end(self, why: str) -> None:

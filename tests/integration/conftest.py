@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -20,6 +21,16 @@ def home(request: pytest.FixtureRequest) -> Iterator[Embedded]:
     if request.session.testsfailed > failed_before:
         for path in sorted(embedded.state.glob("*.log")):
             print(f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}")
+    embedded.remove()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Embedded]:
+    """One home for tests that disturb nobody; each uses keys of its own."""
+    embedded = Embedded()
+    embedded.start()
+    asyncio.run(embedded.serving())
+    yield embedded
     embedded.remove()
 
 

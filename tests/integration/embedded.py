@@ -6,6 +6,7 @@ Owned by the fixtures of `conftest`; every wait is for a condition and has a tim
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
 import signal
 import subprocess
@@ -46,8 +47,6 @@ class Embedded:
     def __init__(self) -> None:
         self.state = Path(tempfile.mkdtemp(prefix="godel-it-"))
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.prefixes: dict[str, list[str]] = {}
-        """Commands to run a service under, such as a limit on its files."""
 
     def address(self, service: str) -> str:
         """Where the service listens for clients."""
@@ -59,7 +58,7 @@ class Embedded:
 
     def command(self, service: str) -> list[str]:
         """How the service is started."""
-        base = [*self.prefixes.get(service, []), sys.executable, "-m"]
+        base = [sys.executable, "-m"]
         state = ["--state", str(self.state)]
         if service.startswith("scheduler-"):
             number = service.removeprefix("scheduler-")
@@ -86,6 +85,11 @@ class Embedded:
         """Send a signal."""
         self._running[service].send_signal(number)
 
+    def limit_files(self, service: str, bytes_max: int) -> None:
+        """The largest file that a running service may write: to SQLite the disk is full there."""
+        pid = self._running[service].pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (bytes_max, resource.RLIM_INFINITY))
+
     async def exit_status(self, service: str) -> int:
         """Wait for the end of a service."""
 
@@ -99,8 +103,7 @@ class Embedded:
 
     async def serving(self, *services: str) -> None:
         """Wait until their health says SERVING."""
-        for service in services or SERVICES:
-            await self._serving(service)
+        await asyncio.gather(*[self._serving(service) for service in services or SERVICES])
 
     async def _serving(self, service: str) -> None:
         async def is_serving() -> bool:
@@ -122,5 +125,6 @@ class Embedded:
 
     def remove(self) -> None:
         """Kill what runs and delete the state."""
-        self.kill()
+        if self._running:
+            self.kill()
         shutil.rmtree(self.state)

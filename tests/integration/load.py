@@ -1,4 +1,4 @@
-"""A load of singles and gangs whose fate is checked in the end, and a kubelet for services."""
+"""A load of singles and gangs whose fate is checked in the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 from godel.v1 import placement_pb2, types_pb2
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster, uid_text
-from tests.integration.embedded import until
+from tests.integration.embedded import WAIT_SECONDS, until
 
 BATCH = 500
 GANG = 4
@@ -41,7 +41,7 @@ class Load:
         singles = {f"{self.prefix}s{i}": 1 for i in range(self.singles)}
         return singles | {f"{self.prefix}g{i}": GANG for i in range(self.gangs)}
 
-    async def submit(self, client: PlacementClient, at_half: asyncio.Event) -> None:
+    async def submit(self, client: PlacementClient, progress: Progress | None = None) -> None:
         """Submit all, again where the fate is unknown, until all are acknowledged."""
         units = list(self.replicas.items())
         for start in range(0, len(units), BATCH):
@@ -54,8 +54,28 @@ class Load:
             reply = await client.submit(request, is_retried=True)
             if reply.refused:
                 raise Refused(reply.refused[0])
-            if start >= len(units) // 2:
-                at_half.set()
+            if progress is not None:
+                progress.note((start + BATCH) / len(units))
+
+
+class Progress:
+    """How far a submission is, for who waits for a part of it."""
+
+    def __init__(self) -> None:
+        self.ratio = 0.0
+        self._changed = asyncio.Event()
+
+    def note(self, ratio: float) -> None:
+        """So much is acknowledged."""
+        self.ratio = ratio
+        self._changed.set()
+
+    async def reached(self, ratio: float) -> None:
+        """Wait until so much is acknowledged."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while self.ratio < ratio:
+                self._changed.clear()
+                await self._changed.wait()
 
 
 def _unit(client: PlacementClient, key: str, count: int, number: int) -> placement_pb2.Unit:
@@ -99,39 +119,3 @@ async def check_fate(cluster: Cluster, client: PlacementClient, load: Load) -> i
             assert view.word == "BOUND", f"{key} is {view.word}"
             assert claimed == replicas, f"{key}: {claimed} of {replicas} replicas have claims"
     return waiting
-
-
-async def kubelet(target: str, prefix: str) -> None:
-    """Report every bound replica under the prefix as ready, for ever."""
-    async with PlacementClient(target) as client:
-        while True:
-            try:
-                async for reply in client.watch(prefix=prefix):
-                    items = [*_bound(reply), *_bound_in_snapshot(reply)]
-                    if items:
-                        await client.report(placement_pb2.ReportRequest(items=items))
-            except grpc.RpcError:
-                await asyncio.sleep(0.1)
-
-
-def _bound(reply: placement_pb2.WatchReply) -> list[placement_pb2.ReplicaReport]:
-    return [
-        _ready(change.key, change.revision, change.group, change.ordinal)
-        for change in reply.changes
-        if change.phase == types_pb2.PHASE_BOUND
-    ]
-
-
-def _bound_in_snapshot(reply: placement_pb2.WatchReply) -> list[placement_pb2.ReplicaReport]:
-    return [
-        _ready(unit.key, unit.revision, replica.group, replica.ordinal)
-        for unit in reply.snapshot
-        for replica in unit.replicas
-        if replica.phase == types_pb2.PHASE_BOUND
-    ]
-
-
-def _ready(key: str, revision: int, group: int, ordinal: int) -> placement_pb2.ReplicaReport:
-    return placement_pb2.ReplicaReport(
-        key=key, revision=revision, group=group, ordinal=ordinal, phase=types_pb2.PHASE_READY
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import stat
 import subprocess
@@ -70,37 +71,37 @@ async def test_a_state_directory_has_one_owner_per_service(
     assert await embedded.health(service) == SERVING
 
 
-FILE_BYTES_MAX = 1_200_000
-LIMITED = ["prlimit", f"--fsize={FILE_BYTES_MAX}", "--"]
-
-
-@pytest.mark.parametrize("service", ["binder", "dispatcher"])
+@pytest.mark.parametrize(
+    ("service", "file_bytes_max"), [("binder", 400_000), ("dispatcher", 1_200_000)]
+)
 async def test_a_full_disk_stops_progress_is_told_and_loses_nothing(
-    home: Embedded, service: str
+    embedded: Embedded,
+    cluster: Cluster,
+    placement: PlacementClient,
+    service: str,
+    file_bytes_max: int,
 ) -> None:
-    home.prefixes[service] = LIMITED
-    home.start()
-    await home.serving()
-    cluster = Cluster(home)
+    embedded.limit_files(service, file_bytes_max)
     await cluster.register(100)
     load = Load("load/", 19_000, 1_000)
-    async with PlacementClient(home.address("dispatcher")) as placement:
-        submitting = asyncio.create_task(_submit(load, placement))
+    submitting = asyncio.create_task(_submit(load, placement))
 
-        async def is_told() -> bool:
-            return "records cannot be written" in home.log(service)
+    async def is_told() -> bool:
+        return "records cannot be written" in embedded.log(service)
 
-        await until("the full disk is told", is_told)
-        await until("health says so", lambda: _is_unwell(home, service))
-        home.prefixes.clear()
-        home.kill(service)
-        home.start(service)
-        await home.serving(service)
-        await submitting
-        wanted, room = sum(load.replicas.values()), 100 * 130
-        await settled(placement, waiting_max=wanted - room)
-        await check_fate(cluster, placement, load)
-    await cluster.close()
+    await until("the full disk is told", is_told)
+    await until("health says so", lambda: _is_unwell(embedded, service))
+    embedded.limit_files(service, resource.RLIM_INFINITY)
+    await embedded.serving(service)
+    await submitting
+    wanted, room = sum(load.replicas.values()), 100 * 130
+    await settled(placement, waiting_max=wanted - room)
+    assert "core failed" not in embedded.log(service)
+    embedded.kill()
+    embedded.start()
+    await embedded.serving()
+    await settled(placement, waiting_max=wanted - room)
+    await check_fate(cluster, placement, load)
 
 
 async def _is_unwell(home: Embedded, service: str) -> bool:
@@ -111,7 +112,7 @@ async def _submit(load: Load, placement: PlacementClient) -> None:
     """Submit until everything is acknowledged; while the disk is full items are refused for now."""
     while True:
         try:
-            await load.submit(placement, asyncio.Event())
+            await load.submit(placement)
         except Refused as refused:
             if not refused.retry_after_ms:
                 raise
