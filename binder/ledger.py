@@ -115,10 +115,14 @@ class Ledger:
         self.units.uid_lo[slots] = uid_lo
         return slots
 
+    def unit_of(self, uid: tuple[int, int]) -> int:
+        """The unit of a uid, NONE where unknown."""
+        hi, lo = np.array(uid, np.uint64).reshape(2, 1)
+        return int(self.find(hi, lo)[0])
+
     def claim_of(self, uid: tuple[int, int], group: int, ordinal: int) -> int:
         """The claim of a replica that holds room, or NONE."""
-        hi, lo = np.array(uid, np.uint64).reshape(2, 1)
-        unit = int(self.find(hi, lo)[0])
+        unit = self.unit_of(uid)
         if unit == NONE:
             return NONE
         claim = int(find_claim(self.units, self.claims, unit, group, ordinal, NONE))
@@ -126,8 +130,7 @@ class Ledger:
 
     def claims_of(self, uid: tuple[int, int]) -> list[int]:
         """The unit's claims that hold room, in order of commit."""
-        hi, lo = np.array(uid, np.uint64).reshape(2, 1)
-        unit = int(self.find(hi, lo)[0])
+        unit = self.unit_of(uid)
         found, claim = [], NONE if unit == NONE else int(self.units.head[unit])
         while claim != NONE:
             if self.claims.state[claim] != ClaimState.FREE:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cell.home import Call
 from cell.link import Hello
 
 
@@ -23,8 +24,7 @@ class PeerUp(msgspec.Struct, frozen=True):
 
 
 class PeerDown(msgspec.Struct, frozen=True):
-    """The session ended (closed, silent, or a gap): what was sent last may or may not have arrived.
-    """
+    """The session ended (closed, silent, a gap): what was sent last may or may not have arrived."""
 
     peer: str
 
@@ -82,4 +82,4 @@ class WakeAt(msgspec.Struct, frozen=True):
     at_us: int
 
 
-Effect = Persist | Send | Answer | Publish | WakeAt
+Effect = Persist | Send | Answer | Publish | WakeAt | Call

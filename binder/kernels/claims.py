@@ -193,7 +193,7 @@ def _is_touched(rows: Rows, row: int, claims: Claims, claim: int) -> bool:
     """Whether the row may change the claim: it holds room, is not newer, and is not going."""
     if claims.state[claim] == FREE or claims.revision[claim] > rows.revision[row]:
         return False
-    return claims.state[claim] != TERMINATING or rows.verdict[row] == V_FAILED
+    return bool(claims.state[claim] != TERMINATING or rows.verdict[row] == V_FAILED)
 
 
 @njit

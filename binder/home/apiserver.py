@@ -1,0 +1,313 @@
+"""The API-server home: the ledger is what the watch has shown plus what we posted and not yet seen.
+
+A plan's claims are COMMITTING until their bindings are confirmed, by an answer, a Read or the
+watch. A conflict or a time-out is no verdict: the object is read by name and its uid compared; room
+stays charged until then. On any difference the watch wins. Gangs go by a record (`gangs.py`).
+
+Nothing is durable here but the API server itself, so a new core lists everything and derives its
+claims; the outcome log begins at a number of its own term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from binder import commands
+from binder.config import BinderConfig
+from binder.core import BinderCore
+from binder.evaluate import Judged
+from binder.home.book import Row, object_name, uid_of_row, whole_row
+from binder.home.calls import Purpose, Wish
+from binder.home.desk import Desk
+from binder.home.following import Following
+from binder.home.gang_steps import GangSteps
+from binder.home.gangs import Phase
+from binder.ledger import Ledger
+from binder.records import Journal, Record
+from binder.requests import Asked
+from binder.streams import DispatcherStream
+from cell.effects import Effect
+from cell.home import (
+    Answered,
+    Code,
+    HomeEvent,
+    LeaseLost,
+    ObjectState,
+    ObjectView,
+    Relisted,
+    Watched,
+    WatchLost,
+)
+from cell.messages import ClaimState
+from cell.reasons import Reason, Refusal, Status
+from cell.unit import WHOLE_UNIT, CommandOp, Commands, Verdict
+
+_NUMBERS_PER_TERM = 1 << 40
+"""Outcomes one term may number."""
+_US_PER_MS = 1000
+
+
+class ApiServerHome:
+    """See the module; one `Home` of the binder's core."""
+
+    def __init__(
+        self, term: int, config: BinderConfig, ledger: Ledger, dispatcher: DispatcherStream
+    ) -> None:
+        self.wake_at_us = 0
+        self._desk = Desk(term, config, ledger, dispatcher)
+        self._gangs = GangSteps(self._desk, config.gang_repair_ms_max * _US_PER_MS)
+        self._following = Following(self._desk, self._gangs)
+        ledger.log.skip_to(term * _NUMBERS_PER_TERM)
+
+    def restore(self, records: Iterable[Record]) -> None:
+        """There are none: everything is derived from the first list."""
+        if tuple(records):
+            raise ValueError("records in the API-server home")
+
+    def snapshot(self) -> list[Record]:
+        """Nothing is kept here."""
+        return []
+
+    def refusal(self) -> Refusal | None:
+        """Nodes are the API server's."""
+        return Refusal(Status.FAILED_PRECONDITION, "", "nodes are registered in the API server")
+
+    def take_nodes(self, asked: Asked) -> list[Effect]:
+        """Never called: requests are refused."""
+        raise ValueError("a request for nodes in the API-server home")
+
+    def tick(self, now_us: int) -> list[Effect]:
+        """List first of all; then calls that are due again, and gangs whose time is over."""
+        if not self._desk.is_listed:
+            self._desk.wish(Wish(Purpose("relist")))
+        self._gangs.step_all(now_us)
+        return self._effects(now_us)
+
+    def handle(self, now_us: int, event: HomeEvent) -> list[Effect]:
+        """Take an answer, a delta, a list, or the loss of the lease."""
+        match event:
+            case Answered():
+                self._answered(now_us, event)
+            case Watched():
+                self._following.put_nodes(event.nodes, event.removed)
+                for view in event.objects:
+                    self._following.see(view)
+            case WatchLost():
+                self._desk.wish(Wish(Purpose("relist")))
+            case Relisted():
+                self._following.relisted(now_us, event)
+            case LeaseLost():
+                self._lose_lease()
+        self._gangs.step_all(now_us)
+        return self._effects(now_us)
+
+    def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
+        """Hold the room of what is bound, then post; a gang's record comes before."""
+        rows = [
+            {**row, "min": least}
+            for row, least in zip(judged.journal.rows(), judged.minimum.tolist(), strict=True)
+        ]
+        for _, run in groupby(rows, key=uid_of_row):
+            self._plan_unit(list(run))
+        return self._effects(now_us)
+
+    def take_commands(self, now_us: int, run: Commands, klass: NDArray[np.int32]) -> list[Effect]:
+        """Evict what a command ends, and settle it when the API server has taken that."""
+        if not self._desk.is_leading:
+            return []
+        journal = commands.judge(self._desk.ledger, run, klass)
+        if int(run.op[0]) == CommandOp.AMEND:
+            self._amend(journal)
+        else:
+            for row in journal.rows():
+                self._end_for(row)
+        return self._effects(now_us)
+
+    def _effects(self, now_us: int) -> list[Effect]:
+        effects = [*self._desk.book.take(), *self._desk.calls.take(now_us)]
+        times = [self._desk.calls.wake_at_us, *self._gangs.deadlines()]
+        self.wake_at_us = min((at_us for at_us in times if at_us), default=0)
+        return effects
+
+    # Plans
+
+    def _plan_unit(self, rows: list[Row]) -> None:
+        """Accept a unit's rows, begin a gang, or refuse it for what the home knows better."""
+        least = {row["group"]: row.pop("min") for row in rows}
+        bound = [row for row in rows if row["verdict"] == Verdict.BOUND]
+        already = [row for row in rows if row["verdict"] == Verdict.ALREADY]
+        if not bound and not already:
+            for row in rows:
+                self._desk.book.add(row)
+            return
+        kept = [row for row in bound if self._pending(row) is not None]
+        refusal = self._why_not(rows[0], kept, already, least)
+        if refusal is not None:
+            self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, refusal))
+            return
+        for row in already:
+            self._desk.book.add(row)
+        held = {g: sum(row["group"] == g for row in already) for g in least}
+        minima = tuple((g, least[g] - held[g]) for g in sorted(least) if least[g] > held[g])
+        accepted = [{**row, "verdict": Verdict.ACCEPTED} for row in kept]
+        if sum(count for _, count in minima) > 1:
+            self._gangs.begin(accepted, minima)
+            return
+        for row in accepted:
+            self._desk.book.add(row)
+            self._desk.post(object_name(row), self._desk.object_of(row), row["node"])
+
+    def _pending(self, row: Row) -> ObjectView | None:
+        """The object that the row would bind, if it is there to be bound."""
+        view = self._desk.objects.get(object_name(row))
+        is_free = view is not None and view.state is ObjectState.PENDING
+        return view if is_free and view and view.revision == row["revision"] else None
+
+    def _why_not(
+        self, lead: Row, kept: list[Row], already: list[Row], least: dict[int, int]
+    ) -> Reason | None:
+        if not self._desk.is_leading or not self._desk.is_listed:
+            return Reason.HOME_REFUSED
+        for row in already:
+            if self._desk.state(self._desk.book.claim(object_name(row))) != ClaimState.BOUND:
+                return Reason.ALREADY_BOUND
+        if uid_of_row(lead) in self._desk.gangs and kept:
+            return Reason.CONFLICT
+        have = {g: sum(row["group"] == g for row in (*kept, *already)) for g in least}
+        if not (kept or already) or any(have[g] < count for g, count in least.items()):
+            return Reason.HOME_GONE
+        return None
+
+    # Answers
+
+    def _answered(self, now_us: int, answer: Answered) -> None:
+        purpose = self._desk.calls.answered(answer.call)
+        if purpose is None:
+            return
+        gang = self._desk.gangs.get(purpose.uid)
+        match purpose.kind:
+            case "post":
+                self._posted(now_us, purpose, answer.code)
+            case "read":
+                self._read(now_us, purpose, answer)
+            case "evict":
+                self._evicted(now_us, purpose, answer.code)
+            case "write" if gang is not None:
+                self._gangs.wrote(now_us, gang, answer)
+            case "read record" if gang is not None:
+                self._gangs.read_record(now_us, gang, answer)
+
+    def _posted(self, now_us: int, purpose: Purpose, code: Code) -> None:
+        claim = self._desk.book.claim(purpose.replica)
+        if self._desk.state(claim) != ClaimState.COMMITTING:
+            return
+        match code:
+            case Code.OK:
+                self._desk.confirm(claim, int(self._desk.ledger.claims.node[claim]))
+            case Code.GONE:
+                self._desk.gone(purpose.replica, purpose.object)
+            case Code.THROTTLED:
+                self._post_again(now_us, purpose, claim)
+            case _:
+                self._desk.wish(Wish(msgspec.structs.replace(purpose, kind="read")))
+
+    def _post_again(self, now_us: int, purpose: Purpose, claim: int) -> None:
+        """To the same node: an earlier Post may yet be applied."""
+        name = self._desk.ledger.nodes.specs[int(self._desk.ledger.claims.node[claim])].name
+        if self._desk.is_leading:
+            post = msgspec.structs.replace(purpose, kind="post")
+            self._desk.wish(Wish(post, node=name), now_us)
+        else:
+            self._desk.book.drop([claim])
+
+    def _read(self, now_us: int, purpose: Purpose, answer: Answered) -> None:
+        if answer.code is Code.GONE:
+            self._desk.gone(purpose.replica, purpose.object)
+            return
+        if answer.code is not Code.OK or answer.found is None:
+            self._desk.wish(Wish(purpose), now_us)
+            return
+        self._following.see(answer.found)
+        claim = self._desk.book.claim(purpose.replica)
+        if answer.found.object != purpose.object:
+            self._desk.gone(purpose.replica, purpose.object)
+        elif self._desk.state(claim) == ClaimState.COMMITTING:
+            self._post_again(now_us, purpose, claim)
+
+    def _evicted(self, now_us: int, purpose: Purpose, code: Code) -> None:
+        match code:
+            case Code.UNKNOWN | Code.THROTTLED:
+                self._desk.wish(Wish(purpose), now_us)
+                return
+            case Code.GONE | Code.CONFLICT:
+                self._desk.gone(purpose.replica, purpose.object)
+        for row in self._desk.endings.done(purpose.replica, purpose.object):
+            self._desk.book.add(row)
+
+    # Commands
+
+    def _end_for(self, row: Row) -> None:
+        """Evict what a cancel, release or free ends; it is settled when that is done."""
+        is_end = row["verdict"] in (Verdict.CANCELLED, Verdict.RELEASED)
+        if not is_end:
+            self._desk.book.add(row)
+            return
+        waits = {(view.replica, view.object) for view in self._ended_by(row)}
+        for replica, object_uid in sorted(waits):
+            self._desk.evict(replica, object_uid, Reason(row["reason"]), is_told=True)
+        if not waits:
+            self._desk.book.add(row)
+            return
+        self._desk.book.add(row, is_told=False)
+        self._desk.endings.owe(row, waits)
+
+    def _ended_by(self, row: Row) -> list[ObjectView]:
+        """The objects that a command means, those already ended left out."""
+        views = self._desk.objects.of_unit(uid_of_row(row))
+        if row["verdict"] == Verdict.RELEASED:
+            is_free = row["ordinal"] != WHOLE_UNIT
+            if is_free:
+                views = [v for v in views if v.replica == object_name(row)]
+            views = [v for v in views if v.revision < row["revision"] + is_free]
+        return [v for v in views if v.state not in (ObjectState.DONE, ObjectState.FAILED)]
+
+    def _amend(self, journal: Journal) -> None:
+        """Objects cannot be changed in place: only what is so already is settled as amended."""
+        for uid, run in groupby(journal.rows(), key=uid_of_row):
+            rows = list(run)
+            claims = self._desk.book.claims(uid)
+            is_so = all(
+                int(self._desk.ledger.claims.revision[c]) >= rows[0]["revision"] for c in claims
+            )
+            if rows[0]["verdict"] not in (Verdict.AMENDED, Verdict.REJECTED) or is_so:
+                for row in rows:
+                    self._desk.book.add(row)
+            else:
+                self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, Reason.HOME_REFUSED))
+
+    # The lease
+
+    def _lose_lease(self) -> None:
+        """Another leads: what was not posted is given back, what was is followed to its end."""
+        self._desk.is_leading = False
+        self._desk.book.is_mute = True
+        posts = {purpose.replica for purpose in self._desk.calls.keep_reads()}
+        for gang in self._desk.gangs.values():
+            if gang.phase is Phase.WRITING:
+                posts.update(gang.members)
+        claims = [self._desk.book.claim(replica) for replica in sorted(posts)]
+        self._desk.book.drop([c for c in claims if self._desk.state(c) == ClaimState.COMMITTING])
+        self._desk.gangs.clear()
+        self._desk.endings.clear()
+
+
+class ApiServerBinder(BinderCore):
+    """The binder's core on the API-server home: `restore` with no records, then a Tick."""
+
+    def __init__(self, term: int, config: BinderConfig | None = None) -> None:
+        super().__init__(term, config, ApiServerHome)
