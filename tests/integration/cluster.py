@@ -61,7 +61,8 @@ class Cluster:
             timeout=60.0,
         )
         async for reply in call:
-            for replica, node in _claims_of(reply):
+            assert set(reply.state) <= {cluster_pb2.CLAIM_STATE_BOUND}
+            for replica, node in claims_of(reply):
                 assert replica not in claims, f"{replica} is claimed twice"
                 claims[replica] = node
             if reply.is_snapshot_end:
@@ -91,17 +92,16 @@ def uid_text(key: str) -> str:
     return hexadecimal(uid_of(key))
 
 
-def _claims_of(reply: cluster_pb2.WatchLedgerReply) -> list[tuple[Replica, str]]:
+def claims_of(reply: cluster_pb2.WatchLedgerReply) -> list[tuple[Replica, str]]:
+    """Replica and node of each row."""
     columns = (
         np.frombuffer(reply.uid_hi, "<u8").tolist(),
         np.frombuffer(reply.uid_lo, "<u8").tolist(),
         np.frombuffer(reply.group, "<u1").tolist(),
         np.frombuffer(reply.ordinal, "<u4").tolist(),
         np.frombuffer(reply.node, "<u4").tolist(),
-        np.frombuffer(reply.state, "<u1").tolist(),
     )
     return [
         (((hi, lo), group, ordinal), reply.nodes[node])
-        for hi, lo, group, ordinal, node, state in zip(*columns, strict=True)
-        if state != cluster_pb2.CLAIM_STATE_FREE
+        for hi, lo, group, ordinal, node in zip(*columns, strict=True)
     ]

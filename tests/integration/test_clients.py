@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from cell.unit import uid_of
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster
-from tests.integration.embedded import Embedded, until
+from tests.integration.embedded import SERVICES, SERVING, Embedded, until
 
 pb = placement_pb2
 
@@ -145,6 +147,25 @@ async def test_the_same_key_is_one_unit_and_other_content_is_refused(
     await call.done_writing()
     await bound(placement, "once")
     assert [uid for uid, _, _ in await cluster.claims()].count(uid_of("once")) == 1
+
+
+async def test_bytes_that_are_no_protocol_disturb_no_listener(
+    embedded: Embedded, cluster: Cluster, placement: PlacementClient
+) -> None:
+    await cluster.register(2)
+    for path in sorted(embedded.state.glob("*.sock")):
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)) * 64, b""):
+            _, writer = await asyncio.open_unix_connection(path)
+            writer.write(garbage)
+            with suppress(ConnectionError):
+                await writer.drain()
+            writer.close()
+    assert [await embedded.health(name) for name in SERVICES] == [SERVING] * len(SERVICES)
+    unit = pb.Unit(
+        key="unmoved", groups=[types_pb2.Group(class_number=placement.class_number(GOOD))]
+    )
+    assert not (await placement.submit(pb.SubmitRequest(units=[unit]))).refused
+    await bound(placement, "unmoved")
 
 
 async def test_disconnect_and_garbage_end_their_own_stream_only(
