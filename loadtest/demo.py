@@ -101,12 +101,18 @@ async def run_mixed(state: Path, seed: int, show: Callable[[Rows], None]) -> Out
         run = LoadRun(client, cluster, mixed_load(seed), Options("godel demo", PREFIX))
         try:
             await service.create()
-            both = asyncio.gather(run.run(), service.release(RELEASE_SECONDS_MAX))
+            both = asyncio.ensure_future(_both(run, service))
             await _shown(both, lambda: show(rows_of(run) + service.released.lines()))
-            report, released = both.result()
-            return Outcome(report, released)
+            return both.result()
         finally:
             await service.close()
+
+
+async def _both(run: LoadRun, service: Service) -> Outcome:
+    async with asyncio.TaskGroup() as group:
+        loading = group.create_task(run.run())
+        releasing = group.create_task(service.release(RELEASE_SECONDS_MAX))
+    return Outcome(loading.result(), releasing.result())
 
 
 async def run_trace(
@@ -143,3 +149,4 @@ async def _shown(work: asyncio.Future[Any], show: Callable[[], None]) -> None:
             show()
     finally:
         work.cancel()
+        await asyncio.gather(work, return_exceptions=True)

@@ -135,6 +135,7 @@ class Service:
         self.book = RowBook(sum(max(column.count, 1) for column in v1.columns))
         unavailable = int(v1.max_unavailable or 1)
         self.released = Released(v1.rows, len(v1.columns), v1.rows - unavailable)
+        self._began_s = 0.0
         self._follower: asyncio.Task[None] | None = None
 
     async def create(self) -> None:
@@ -149,10 +150,9 @@ class Service:
             if not await self._until_ready(1, deadline):
                 return self.released
             self.book.arm()
-            begin = time.monotonic()
+            self._began_s = time.monotonic()
             await self._stub.Update(release_pb2.UpdateRequest(spec=self._v2))
             await self._until_ready(2, deadline)
-            self.released.seconds = time.monotonic() - begin
         except grpc.aio.AioRpcError as error:
             self.released.why = f"{error.code().name}: {error.details()}"
         self.released.available_min = self.book.available_min
@@ -184,6 +184,7 @@ class Service:
         self.released.ready = view.ready_rows
         self.released.available_min = self.book.available_min
         if version == 2:
+            self.released.seconds = time.monotonic() - self._began_s
             self.released.on_latest = sum(v.rows for v in view.versions if v.version == view.latest)
 
     async def _follow(self) -> None:

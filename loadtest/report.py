@@ -116,6 +116,12 @@ def usage_of(views: Iterable[cluster_pb2.NodeView], at_s: float) -> UsageSample:
     return UsageSample(at_s, ratios, nodes)
 
 
+def peak_of(samples: Sequence[UsageSample]) -> dict[str, float]:
+    """The largest share of each resource in any sample."""
+    names = sorted({name for sample in samples for name in sample.ratios})
+    return {name: max(sample.ratios.get(name, 0.0) for sample in samples) for name in names}
+
+
 def rate_of(work: Workload, tally: Tally) -> float:
     """Replicas of placed units per second, from the first due to the last placed."""
     is_known = ~np.isnan(tally.placed_at_s)
@@ -144,6 +150,8 @@ def lines(report: Report) -> Rows:
         )
     if report.usage:
         made.append(("utilisation", ratios_text(report.usage[-1].ratios)))
+        if (peak := peak_of(report.usage)) != report.usage[-1].ratios:
+            made.append(("  at most", ratios_text(peak)))
         made += _usage_over_time(report.usage)
     if report.refused or report.retried:
         made.append(("refused", f"{report.refused:,} for good, {report.retried:,} tried again"))
@@ -172,9 +180,20 @@ def waiting_lines(waiting: Waiting) -> Rows:
     made = [("waiting", f"{waiting.units:,}; {verdict}")]
     heads: dict[str, int] = {}
     for why, n in waiting.why.items():
-        head = why.partition(";")[0] or "no reason given"
+        head = headline(why)
         heads[head] = heads.get(head, 0) + n
     return made + [("", f"{n:,}: {head}") for head, n in _largest(heads)]
+
+
+def headline(why: str) -> str:
+    """A line that says why without its counts, so that like lines are one: what keeps most nodes
+    away stands first in it.
+    """
+    head, colon, parts = why.partition(": ")
+    if not colon:
+        return why or "no reason given"
+    first = parts.partition(", ")[0]
+    return f"{head}: {first.lstrip('0123456789 ')}"
 
 
 def ratios_text(ratios: Mapping[str, float]) -> str:
@@ -182,12 +201,12 @@ def ratios_text(ratios: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {100 * ratio:.1f} %" for name, ratio in ratios.items())
 
 
-def _usage_over_time(samples: Sequence[UsageSample], columns: int = 6) -> Rows:
+def _usage_over_time(samples: Sequence[UsageSample], columns: int = 5) -> Rows:
     """A few samples, evenly spread, of the resources that are used at all."""
     if len(samples) < 3:
         return []
     picked = sorted({round(i * (len(samples) - 1) / columns) for i in range(columns + 1)})
-    names = [name for name, ratio in samples[-1].ratios.items() if ratio and name != "pods"]
+    names = [name for name, ratio in peak_of(samples).items() if ratio and name != "pods"]
     made = [("over time", "  ".join(f"{samples[i].at_s:6.1f}s" for i in picked))]
     for name in names:
         shares = (100 * samples[i].ratios.get(name, 0.0) for i in picked)

@@ -210,3 +210,4 @@ async def shown(title: str, run: LoadRun) -> Report:
         return work.result()
     finally:
         work.cancel()
+        await asyncio.gather(work, return_exceptions=True)

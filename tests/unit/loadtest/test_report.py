@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from godel.v1 import cluster_pb2
-from loadtest.report import Latency, Report, UsageSample, Waiting, latency_of, lines, usage_of
+from loadtest.report import (
+    Latency,
+    Report,
+    UsageSample,
+    Waiting,
+    headline,
+    latency_of,
+    lines,
+    usage_of,
+)
 
 NOTHING_WAITS = Waiting(0, {}, ())
 
@@ -77,11 +86,35 @@ def test_a_run_is_complete_when_all_is_placed_or_rightly_waits(
     assert json.loads(report.as_json())["is_complete"] is want
 
 
+@pytest.mark.parametrize(
+    ("why", "want"),
+    [
+        ("", "no reason given"),
+        ("no scheduler is connected", "no scheduler is connected"),
+        ("no node fits: 12 insufficient cpu", "no node fits: insufficient cpu"),
+        ("no node fits: 12 a, 3 b", "no node fits: a"),
+    ],
+)
+def test_a_headline_has_no_counts(why: str, want: str) -> None:
+    assert headline(why) == want
+
+
+def test_the_table_shows_the_peak_when_the_end_is_lower() -> None:
+    usage = (UsageSample(0.0, {"cpu": 0.5}, 1), UsageSample(1.0, {"cpu": 0.25}, 1))
+    shown = dict(lines(a_report(usage=usage)))
+
+    assert (shown["utilisation"], shown["  at most"]) == ("cpu 25.0 %", "cpu 50.0 %")
+    assert "  at most" not in dict(lines(a_report(usage=usage[:1])))
+
+
 def test_the_table_says_what_waits_and_the_verdict_of_the_fit_check() -> None:
-    waiting = Waiting(5, {"insufficient gpu": 4, "untolerated taint": 1}, ())
-    shown = lines(a_report(waiting=waiting))
+    why = {"no node fits: 9 gpu, 2 cpu": 3, "no node fits: 8 gpu, 3 cpu": 1, "untolerated taint": 1}
+    shown = lines(a_report(waiting=Waiting(5, why, ())))
 
     at = shown.index(("waiting", "5; for each no node fits"))
-    assert shown[at + 1 : at + 3] == [("", "4: insufficient gpu"), ("", "1: untolerated taint")]
+    assert shown[at + 1 : at + 3] == [
+        ("", "4: no node fits: gpu"),
+        ("", "1: untolerated taint"),
+    ]
     wrong = dict(lines(a_report(waiting=Waiting(1, {"x": 1}, ("key",)))))
     assert wrong["waiting"] == "1; for 1 there is room (key, …): should be placed"
