@@ -18,6 +18,7 @@ from binder.kernels.layout import NONE, Changes, Claims, Pool, Rows, Units, copy
 from binder.nodes import NodeTable
 from binder.outcomes import Graves, OutcomeLog
 from binder.records import ClaimStore, Commit, Journal, Marks, NodeEntry
+from cell.classes import POD_SLOT, ClassSpec
 from cell.messages import ClaimRows, ClaimState
 from cell.uid_index import UidIndex
 from cell.unit import WHOLE_UNIT, Verdict
@@ -137,6 +138,19 @@ class Ledger:
                 found.append(claim)
             claim = int(self.claims.next[claim])
         return found
+
+    def number_class(self, encoded: bytes) -> int:
+        """Number of the class of an object that is bound already, whatever nodes offer.
+
+        What it demands is charged even where no node has it; an undecodable one takes a pod slot.
+        """
+        klass = self.classes.intern(encoded)
+        if klass == NONE:
+            klass = self.classes.intern(ClassSpec().encoded())
+        spec = self.classes.specs[klass]
+        if self.nodes.learn((POD_SLOT, *(name for name, _ in spec.demand))):
+            self.classes.resolve()
+        return klass
 
     def terminate(self, claim: int) -> ClaimRows:
         """The claim's replica is going; its room is held until it is gone."""

@@ -15,7 +15,7 @@ from binder.kernels.layout import NONE, Nodes, copy_corner
 from binder.records import NodeEntry
 from cell.fit.static import StaticNodes
 from cell.messages import NodeFlag, NodeSpecs, NodeUse
-from cell.node import EFFECTS, NodeSpec
+from cell.node import EFFECTS, NODE_RESOURCES_MAX, NodeSpec
 
 _EMPTY = np.empty(0, np.uint32)
 
@@ -62,18 +62,25 @@ class NodeTable:
         entries = tuple(entries)
         if not entries:
             return False
-        resources = len(self.resources)
-        for entry in entries:
-            for name in self.new_resources(entry.spec):
-                self.numbers[name] = len(self.resources)
-                self.resources.append(name)
+        names = [name for entry in entries for name in self.new_resources(entry.spec)]
+        is_wider = self.learn(names)
         self._reserve(max(entry.node for entry in entries) + 1)
         for entry in entries:
             self._put(entry, generation)
         rows = np.array(list(dict.fromkeys(entry.node for entry in entries)), np.int64)
         ids = np.arange(len(self.strings), dtype=np.int32)
         self.statics.put(self.specs_table(rows), ids)
-        return len(self.resources) > resources
+        return is_wider
+
+    def learn(self, names: Iterable[str]) -> bool:
+        """Number resources that are new, up to the limit; returns whether there were any."""
+        before = len(self.resources)
+        for name in names:
+            if name not in self.numbers and len(self.resources) < NODE_RESOURCES_MAX:
+                self.numbers[name] = len(self.resources)
+                self.resources.append(name)
+        self._reserve(self.count)
+        return len(self.resources) > before
 
     def specs_table(self, rows: NDArray[np.int64]) -> NodeSpecs:
         """Specs of these nodes for a stream, over all resources and strings so far."""

@@ -15,7 +15,6 @@ from binder.home.objects import Objects
 from binder.kernels.layout import NONE
 from binder.ledger import Ledger
 from binder.streams import DispatcherStream
-from cell.classes import ClassSpec
 from cell.home import ObjectView, Replica
 from cell.messages import ClaimState
 from cell.reasons import Reason
@@ -105,10 +104,7 @@ class Desk:
 
     def row_for(self, view: ObjectView, node: int, verdict: Verdict) -> Row:
         """A row that claims room for an object as it was shown."""
-        replica, classes = view.replica, self.ledger.classes
-        klass = classes.intern(view.klass)
-        if klass == NONE:
-            klass = classes.intern(ClassSpec().encoded())
+        replica = view.replica
         return {
             "handle": 0,
             "uid_hi": replica.uid_hi,
@@ -121,5 +117,5 @@ class Desk:
             "ordinal": replica.ordinal,
             "node": node,
             "argument": 0,
-            "klass": klass,
+            "klass": self.ledger.number_class(view.klass),
         }

@@ -83,7 +83,10 @@ class GangSteps:
         self._record_is(now_us, gang, answer.kept.record)
 
     def _record_is(self, now_us: int, gang: Gang, record: GangRecord | None) -> None:
-        """What stands in the API server now: ours, none, or another's."""
+        """What stands in the API server now: ours, none, or one left behind by a former leader.
+
+        That one was late, or it would have been listed; none of its members was posted.
+        """
         if gang.phase is Phase.REMOVING:
             if record is None:
                 del self._desk.gangs[gang.uid]
@@ -92,10 +95,8 @@ class GangSteps:
         elif gang.phase is Phase.WRITING:
             if record == gang.record:
                 self._written(now_us, gang)
-            elif record is None:
-                self._write(gang, gang.record)
             else:
-                self._give_up(gang, Reason.CONFLICT)
+                self._write(gang, gang.record)
 
     def _written(self, now_us: int, gang: Gang) -> None:
         """The commit point is passed: tell it, and post what is still there to be bound."""

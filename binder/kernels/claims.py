@@ -52,7 +52,8 @@ def find_claim(units: Units, claims: Claims, unit: int, group: int, ordinal: int
 def charge(nodes: Nodes, classes: Classes, klass: Number, node: Number, sign: int) -> None:
     """Take the class's demand from the node's room; sign -1 gives it back."""
     for j in range(classes.entries[klass]):
-        nodes.free[node, classes.resource[klass, j]] -= sign * classes.amount[klass, j]
+        if classes.resource[klass, j] != NONE:
+            nodes.free[node, classes.resource[klass, j]] -= sign * classes.amount[klass, j]
 
 
 @njit
