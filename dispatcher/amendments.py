@@ -1,8 +1,8 @@
 """Amend and Cancel: a new revision of a unit, or its end.
 
 What must hold: no plan of an older revision, or of a cancelled unit, can be committed once the unit
-has gone on. So when a plan may exist, the binder settles a command first (`Op`); a unit that was never
-given out needs none.
+has gone on. So when a plan may exist, the binder settles a command first (`Op`); a unit that was
+never given out needs none.
 """
 
 from __future__ import annotations
@@ -206,8 +206,6 @@ class Amendments:
             table.replicas.node[row] = node
         self._tell(one, step.op)
         if step.op == Op.NONE:
-            # A command that an earlier amendment began is answered for its revision only.
-            table.units.op[one] = Op.NONE
             self._lifecycle.review(now_us, one)
         else:
             self._asked.ask(one, step.op)

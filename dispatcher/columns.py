@@ -5,7 +5,7 @@ The unit table is built of these; nothing here knows what a unit is.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, dataclass_transform, get_args, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _SHIFT = np.uint64(29)
 
 
-@dataclass_transform(eq_default=False)
 class Columns:
     """Equally long columns, listed as annotations; capacity grows by doubling."""
 

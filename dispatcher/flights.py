@@ -1,7 +1,7 @@
 """Assignments under way: one flight per message, and the floor below which attempts are void.
 
-The attempts of a flight are consecutive, so a unit's attempt names its flight. A flight is over when
-none of its units is in it any more, whatever took them out; that gives the credit back.
+The attempts of a flight are consecutive, so a unit's attempt names its flight. A flight is over
+when none of its units is in it any more, whatever took them out; that gives the credit back.
 """
 
 from __future__ import annotations

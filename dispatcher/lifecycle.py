@@ -1,7 +1,7 @@
 """Where a unit belongs, decided from facts alone; the one place that moves units between sets.
 
-What must hold: after `review` a unit is where the phases of its replicas, its operation and its frees
-say. A unit in a flight stays there until somebody lands it.
+What must hold: after `review` a unit is where the phases of its replicas, its operation and its
+frees say. A unit in a flight stays there until somebody lands it.
 """
 
 from __future__ import annotations

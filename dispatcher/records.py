@@ -154,7 +154,9 @@ class Expired(msgspec.Struct, frozen=True, tag=True):
 
 
 class KeptUnits(Table):
-    """Units in a snapshot, in order of age; `finished` counts finished ones, 0 for others."""
+    """Units in a snapshot, in order of age; `finished` counts finished ones, 0 for others, and
+    `reason` says why one has failed.
+    """
 
     uid_hi: U64
     uid_lo: U64
@@ -165,6 +167,7 @@ class KeptUnits(Table):
     digest: U64
     op: U8
     is_failed: U8
+    reason: U16
     is_gathering: U8
     finished: U64
     submitted_us: I64

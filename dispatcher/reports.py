@@ -1,8 +1,8 @@
 """Report: what became of replicas on their nodes.
 
-A replica that has a place may start, get ready, fail or be done; the last two give its room back, and
-a failed replica fails its unit: what still waits of it is not tried any more, what has room keeps it
-until it is reported or cancelled.
+A replica that has a place may start, get ready, fail or be done; the last two give its room back,
+and a failed replica fails its unit: what still waits of it is not tried any more, what has room
+keeps it until it is reported or cancelled.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Reports:
             refused, missing, Status.INVALID_ARGUMENT, "ordinal", "the group has no such replica"
         )
         items = np.arange(len(handles), dtype=np.int64)
-        return items[(handles >= 0) & is_phase & ~is_other & exists]
+        valid: I64s = items[(handles >= 0) & is_phase & ~is_other & exists]
+        return valid
 
     def _without_doubles(self, body: Report, handles: I64s, items: I64s) -> list[I64s]:
         """The items in parts that name each replica once, in order."""
@@ -113,7 +114,8 @@ class Reports:
         owner, wanted = handles[items], body.rows.phase[items]
         found, _ = table.replica_rows(owner, body.rows.group[items], body.rows.ordinal[items])
         phase = table.replicas.phase[found]
-        is_same = phase == wanted
+        # A report that was overtaken by a later one changes nothing: phases go forward only.
+        is_same = (phase == wanted) | ((phase < Phase.DONE) & (phase > wanted))
         has_ended = ~is_same & (phase >= Phase.DONE)
         is_unplaced = ~is_same & (phase < Phase.BOUND)
         status = Status.FAILED_PRECONDITION
@@ -122,7 +124,8 @@ class Reports:
         changed = ~is_same & ~has_ended & ~is_unplaced
         if changed.any():
             self._apply(now_us, owner[changed], found[changed], wanted[changed])
-        return items[changed]
+        done: I64s = items[changed]
+        return done
 
     def _apply(self, now_us: int, owner: I64s, found: I64s, phase: NDArray[Any]) -> None:
         table = self._table

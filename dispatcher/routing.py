@@ -1,8 +1,8 @@
 """Who gets a unit: schedulers with credit, like classes to the same one, then the least loaded.
 
-The law: of the first units in order (a window of one message per ready scheduler), a scheduler with
-credit takes those whose class is at home with it; when the window has none of them, it takes others'
-rather than stand idle. A class's home is the least loaded ready scheduler that runs its profile,
+The law: of the first units in order (a window of one message per ready scheduler), a scheduler
+with credit takes those whose class is at home with it; when the window has none of them, it takes
+others' rather than stand idle. A class's home is the least loaded ready scheduler that runs its profile,
 found when the class is first seen or its home is gone.
 """
 
@@ -99,6 +99,10 @@ class Router:
             for number, needs in enumerate(profiles)
             if any(needs <= s.profiles for s in schedulers)
         }
+
+    def profiles(self) -> frozenset[str]:
+        """Profiles that somebody runs."""
+        return frozenset().union(*(s.profiles for s in self.schedulers.values()))
 
     def is_routable(self, route: int) -> bool:
         """Whether some scheduler with a session runs all profiles of a route."""

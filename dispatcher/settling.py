@@ -7,6 +7,7 @@ the log. Races told as steps stand at their rule.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -93,6 +94,13 @@ class Settling:
         handles = self._table.find(rows.uid_hi, rows.uid_lo)
         self._apply(now_us, handles, rows, np.zeros(len(rows), np.uint64))
 
+    def mark_nodes(self, more: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which names are in use: those of the stream and `more`."""
+        is_used = np.zeros(len(self._table.names.entries), np.bool_)
+        for numbers in (self._nodes, more):
+            is_used[numbers[numbers >= 0]] = True
+        return is_used
+
     def _node_numbers(self, node: NDArray[Any]) -> NDArray[np.int32]:
         if not len(self._nodes):
             return np.full(len(node), -1, np.int32)
@@ -101,8 +109,10 @@ class Settling:
 
     def _apply(self, now_us: int, handles: I64s, rows: OutcomeRows, attempt: NDArray[Any]) -> None:
         """Rows in order, run by run of one verdict; then each unit goes where it belongs."""
+        if not len(rows):
+            return
         cuts = [0, *(np.flatnonzero(np.diff(rows.verdict)) + 1).tolist(), len(rows)]
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             run = slice(start, end)
             part = rows if end - start == len(rows) else rows.take(run)
             self._run(now_us, handles[run], part, attempt[run])

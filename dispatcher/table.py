@@ -1,9 +1,9 @@
 """The unit table: everything known of units, as columns; a handle is a row number.
 
-Groups and replicas of a unit are consecutive rows of their own tables. Facts that records bring back
-(phases, revisions, commands under way) and those that only this life knows (attempts, places in
-queues) stand side by side; `waiting`, `settling` and the others change them. A handle is given out
-again once its unit is forgotten: whoever keeps one also keeps a ticket, an attempt or the uid.
+Groups and replicas of a unit are consecutive rows of their own tables. Facts that records bring
+back (phases, revisions, commands under way) and those that only this life knows (attempts, places
+in queues) stand side by side; `waiting`, `settling` and the others change them. A handle is given
+out again once its unit is forgotten: whoever keeps one also keeps a ticket, an attempt or the uid.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class Groups(Columns):
 
 
 class Replicas(Columns):
-    """One row per replica. A claim is one with a node in PLACING (accepted, or being amended) or any
-    of BOUND to READY; `freeing` is the reason of a free that the binder has not settled."""
+    """One row per replica. A claim is one with a node in PLACING (accepted, or being amended) or
+    any of BOUND to READY; `freeing` is the reason of a free that the binder has not settled."""
 
     phase: U8
     node: I32
@@ -270,7 +270,7 @@ class Table:
         present = np.unique(owner[several])
         counts = units.groups[present]
         starts = ranges(units.group_at[present], counts)
-        # One sorted line of (unit, offset): the group of a replica is the last that begins before it.
+        # One sorted line of (unit, offset): a replica is in the last group that begins before it.
         line = np.repeat(np.arange(len(present)), counts) * (1 << 20) + groups.offset[starts]
         wanted = np.searchsorted(present, owner[several]) * (1 << 20) + inside[several]
         found = np.searchsorted(line, wanted, side="right") - 1
@@ -291,7 +291,7 @@ class Table:
         """Which replicas hold room."""
         phase = self.replicas.phase[rows]
         is_placing = (phase == Phase.PLACING) & (self.replicas.node[rows] >= 0)
-        return is_placing | ((phase >= Phase.BOUND) & (phase <= Phase.READY))
+        return np.asarray(is_placing | ((phase >= Phase.BOUND) & (phase <= Phase.READY)))
 
     def phase_counts(self, handles: I64s) -> I64s:
         """Replicas per phase; [unit, phase]. Waiting replicas of units in flight are PLACING."""

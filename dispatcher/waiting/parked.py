@@ -3,8 +3,9 @@
 Units of one shape (same content, same priority) fit or fail alike, so a wake need not try them all.
 The law: a wake lets the oldest few of each shape try (a wave); a wave that found room for all is
 followed by one twice as large; one refusal ends it, and the shape waits for the next wake. A wake
-that comes while a shape's units are trying starts another wave when they are back. Wakes are counted,
-and a shape is looked at when one that it names was counted after its last wave began: none is lost.
+that comes while a shape's units are trying starts another wave when they are back. Wakes are
+counted, and a shape is due when one that it names was counted after its last wave began: none is
+lost.
 Net below: a shape is tried again `parked_retry_ms_max` after its last wave.
 """
 

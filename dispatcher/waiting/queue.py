@@ -1,8 +1,8 @@
 """A queue in order of age: sorted runs of (handle, ticket), merged when read.
 
 Ages are unique, so the order is total. An entry whose ticket is no longer its unit's is dead and is
-dropped when it is met: to leave a queue costs nothing. Runs grow at the tail, as fresh units come in
-order; units that return make runs of their own, merged so that their sizes stay apart.
+dropped when it is met: to leave a queue costs nothing. Runs grow at the tail, as fresh units come
+in order; units that return make runs of their own, merged so that their sizes stay apart.
 """
 
 from __future__ import annotations

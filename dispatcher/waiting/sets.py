@@ -90,7 +90,8 @@ class Waiting:
         self.activate(due[~is_commanded])
         self.parked.retry(now_us)
         self.activate(self.parked.take_woken())
-        return due[is_commanded]
+        again: I64s = due[is_commanded]
+        return again
 
     def next_at_us(self, now_us: int) -> int:
         """When `advance` is wanted next; 0 for never."""
