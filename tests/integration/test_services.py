@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster
 from tests.integration.embedded import NOT_SERVING, SERVICES, SERVING, Embedded, until
-from tests.integration.load import Load, Refused, check_fate, settled
+from tests.integration.load import Load, Refused, check_fate, explained
 
 APIS = {
     "dispatcher": "godel.v1.Placement",
@@ -94,14 +94,14 @@ async def test_a_full_disk_stops_progress_is_told_and_loses_nothing(
     embedded.limit_files(service, resource.RLIM_INFINITY)
     await embedded.serving(service)
     await submitting
-    wanted, room = sum(load.replicas.values()), 100 * 130
-    await settled(placement, waiting_max=wanted - room)
+    room = 100 * 130
+    await explained(cluster, placement, room)
     assert "core failed" not in embedded.log(service)
     embedded.kill()
     embedded.start()
     await embedded.serving()
-    await settled(placement, waiting_max=wanted - room)
-    await check_fate(cluster, placement, load)
+    await explained(cluster, placement, room)
+    assert await check_fate(cluster, placement, load) > 0
 
 
 async def _is_unwell(home: Embedded, service: str) -> bool:
