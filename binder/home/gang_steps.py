@@ -101,11 +101,13 @@ class GangSteps:
     def _written(self, now_us: int, gang: Gang) -> None:
         """The commit point is passed: tell it, and post what is still there to be bound."""
         gang.phase, gang.deadline_us = Phase.POSTING, now_us + self._repair_us
-        for replica, (object_uid, _) in gang.members.items():
-            claim = self._desk.book.claim(replica)
-            if self._desk.state(claim) == ClaimState.COMMITTING:
-                self._desk.book.add(self._desk.book.row_of(claim, Verdict.ACCEPTED))
-                self._desk.post(replica, object_uid, int(self._desk.ledger.claims.node[claim]))
+        claims = {replica: self._desk.book.claim(replica) for replica in gang.members}
+        held = {r: c for r, c in claims.items() if self._desk.state(c) == ClaimState.COMMITTING}
+        for row in [self._desk.book.row_of(c, Verdict.ACCEPTED) for c in held.values()]:
+            self._desk.book.add(row)
+        for replica, claim in held.items():
+            node = int(self._desk.ledger.claims.node[claim])
+            self._desk.post(replica, gang.members[replica][0], node)
 
     def _give_up(self, gang: Gang, reason: Reason) -> None:
         """The record cannot be written: the room is given back, the attempt refused."""

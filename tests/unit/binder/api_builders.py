@@ -7,7 +7,7 @@ from typing import Any
 
 from binder.config import BinderConfig
 from binder.home.apiserver import ApiServerBinder
-from cell.effects import PeerUp, Publish, Received, Send, Tick, WakeAt
+from cell.effects import Effect, PeerUp, Publish, Received, Send, Tick, WakeAt
 from cell.home import (
     Answered,
     Call,
@@ -88,7 +88,11 @@ class ApiBinder:
 
     def handle(self, event: Any) -> None:
         """Give the core an event and keep what it returns."""
-        for effect in self.core.handle(self.now_us, event):
+        self.perform(event, self.core.handle(self.now_us, event))
+
+    def perform(self, event: Any, effects: list[Effect]) -> None:
+        """Keep what the core returned."""
+        for effect in effects:
             match effect:
                 case Send(body=Settle() as settle):
                     self.names += settle.nodes
