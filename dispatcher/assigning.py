@@ -127,7 +127,7 @@ def _table(
 
 def _runs(table: Table, handle: int) -> list[tuple[int, list[int], list[int]]]:
     """(group, starts, lengths) of the runs of waiting ordinals."""
-    units, groups, found = table.units, table.groups, []
+    units, found = table.units, []
     for g in range(int(units.groups[handle])):
         row = int(units.group_at[handle]) + g
         waits = table.replicas.phase[_slice(table, handle, row)] == Phase.WAITING

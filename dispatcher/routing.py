@@ -2,8 +2,8 @@
 
 The law: of the first units in order (a window of one message per ready scheduler), a scheduler
 with credit takes those whose class is at home with it; when the window has none of them, it takes
-others' rather than stand idle. A class's home is the least loaded ready scheduler that runs its profile,
-found when the class is first seen or its home is gone.
+others' rather than stand idle. A class's home is the least loaded ready scheduler that runs its
+profile, found when the class is first seen or its home is gone.
 """
 
 from __future__ import annotations

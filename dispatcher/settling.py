@@ -180,8 +180,14 @@ class Settling:
         first = touched[units.bound_us[touched] == 0]
         units.bound_us[first] = now_us
         self._news.replicas(placed)
-        self._lifecycle.land(touched)
-        self._waiting.settle(now_us, touched)
+        self._land_whole(now_us, touched)
+
+    def _land_whole(self, now_us: int, touched: I64s) -> None:
+        """Units whose minima are there have their answer. Of others more rows of the same commit
+        are on their way: an API server confirms replicas one by one."""
+        whole = touched[self._table.is_whole(touched)]
+        self._lifecycle.land(whole)
+        self._waiting.settle(now_us, whole)
         self._lifecycle.review(now_us, touched)
 
     def _fence_old(self, now_us: int, part: Part) -> None:
@@ -240,7 +246,7 @@ class Settling:
         units.is_failed[owner] = 1
         units.reason[owner] = reasons
         self._news.replicas(found, reasons)
-        self._lifecycle.review(now_us, _once(handles))
+        self._land_whole(now_us, _once(handles))
 
     def _refused(self, now_us: int, part: Part) -> None:
         table, units = self._table, self._table.units

@@ -293,6 +293,18 @@ class Table:
         is_placing = (phase == Phase.PLACING) & (self.replicas.node[rows] >= 0)
         return np.asarray(is_placing | ((phase >= Phase.BOUND) & (phase <= Phase.READY)))
 
+    def is_whole(self, handles: I64s) -> NDArray[np.bool_]:
+        """Which units have all their minima: claims, and replicas that have ended."""
+        if (self.units.replicas[handles] == 1).all():
+            rows = self.units.replica_at[handles]
+            has = self.is_claim(rows) | (self.replicas.phase[rows] >= Phase.DONE)
+            return np.asarray(has | (self.groups.min[self.units.group_at[handles]] == 0))
+        rows = self.all_replicas(handles)
+        has = self.is_claim(rows) | (self.replicas.phase[rows] >= Phase.DONE)
+        groups = self.group_rows(handles)
+        is_short = sums(has, self.groups.count[groups]) < self.groups.min[groups]
+        return np.asarray(sums(is_short, self.units.groups[handles]) == 0)
+
     def phase_counts(self, handles: I64s) -> I64s:
         """Replicas per phase; [unit, phase]. Waiting replicas of units in flight are PLACING."""
         units = self.units
