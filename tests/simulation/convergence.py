@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from cell.effects import Answer, Request
-from cell.messages import UnitView
+from cell.messages import ReplicaView, UnitView
 from cell.release import ListRollingsets
 from cell.unit import GroupSpec, Phase, Place, uid_of
 from tests.simulation import room
@@ -60,7 +60,7 @@ def _ledger(auditor: Auditor, views: dict[str, UnitView]) -> Iterator[Broken]:
     thought: dict[Any, tuple[str, str]] = {}
     for view in views.values():
         for r in view.replicas:
-            if Phase.__members__[r.phase.upper()] in HOLDS_CLAIM:
+            if Phase.__members__[r.phase.upper()] in HOLDS_CLAIM or is_amending(r):
                 thought[(uid_of(view.key), r.group, r.ordinal)] = (r.node, view.key)
     held = auditor.ledger.claims()
     for name, claim in held.items():
@@ -122,6 +122,9 @@ def _waiting(
 ) -> Iterator[Broken]:
     """A unit with replicas that are not bound says why, and does not fit."""
     phases = Counter(r.phase.upper() for r in view.replicas)
+    if any(is_amending(r) for r in view.replicas):
+        yield from _amending(auditor, promise, view, free)
+        return
     if phases["PLACING"]:
         yield Broken("nothing is under way for ever", f"is {view.word}", promise.key)
         return
@@ -141,6 +144,32 @@ def _waiting(
         if room.surely_fits(auditor.nodes.specs(), free, needed):
             seen = f"{view.word} ({view.why}) although there is room for {needed}"
             yield Broken("what fits is bound", seen, promise.key)
+
+
+def is_amending(replica: ReplicaView) -> bool:
+    """Whether a replica keeps its old room while its new one is asked for."""
+    return replica.phase.upper() == "PLACING" and bool(replica.node)
+
+
+def _amending(
+    auditor: Auditor, promise: Promise, view: UnitView, free: dict[str, room.Amounts]
+) -> Iterator[Broken]:
+    """An amendment in place waits only while what it asks for more does not fit."""
+    left: dict[str, Counter[str]] = {}
+    specs = {node.name: node for node in auditor.nodes.specs()}
+    is_fitting = True
+    for name, claim in auditor.ledger.claims().items():
+        if name[0] != uid_of(promise.key):
+            continue
+        new = promise.contents[view.revision][name[1]]
+        old = promise.contents[claim.revision][name[1]]
+        more = left.setdefault(claim.node, Counter(free.get(claim.node, {})))
+        more.update(room.demand_of(old.klass))
+        more.subtract(room.demand_of(new.klass))
+        node = specs.get(claim.node)
+        is_fitting &= node is not None and room.is_allowed(node, new.klass, new.pin)
+    if is_fitting and all(amount >= 0 for more in left.values() for amount in more.values()):
+        yield Broken("what fits is bound", f"the amendment of {view.key} fits", promise.key)
 
 
 def _is_refused_amend(promise: Promise, view: UnitView) -> bool:
@@ -181,6 +210,8 @@ def _releases(world: Healed) -> Iterator[Broken]:
         spec = view.spec
         if view.word in ("Settled", "Canary", "Paused", "Deleted"):
             continue
+        if all(v.version == view.latest for v in view.versions if v.rows):
+            continue  # Nothing is left to release; whether its rows wait rightly is `_unit`'s.
         out = spec.rows - view.ready_rows
         if out < min(int(spec.max_unavailable), spec.rows) or out <= 0:
             seen = f"{view.word}, {view.ready_rows} of {spec.rows} rows serve: {view.why}"

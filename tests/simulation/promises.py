@@ -23,6 +23,8 @@ class Promise:
     places: dict[int, Place] = field(default_factory=dict)
     members: dict[str, Member] = field(default_factory=dict)
     """Members that were acknowledged, of a gang that gathers."""
+    reached: dict[str, Member] = field(default_factory=dict)
+    """Members that reached the dispatcher and were not refused."""
     acked_revision: int = 0
     is_cancel_asked: bool = False
     is_cancel_acked: bool = False
@@ -71,8 +73,8 @@ class Promises:
             case Join():
                 for member in body.members:
                     promise = self._promise(member.gang)
-                    asked = {**promise.members, member.name: member}
-                    promise.contents[1] = gathered(list(asked.values()))
+                    promise.reached[member.name] = member
+                    promise.contents[1] = gathered(list(promise.reached.values()))
 
     def answered(self, body: object, answer: object) -> None:
         """The dispatcher has answered a request."""
@@ -91,9 +93,13 @@ class Promises:
                     self.by_key[key].is_cancel_acked |= i not in refused
             case Join():
                 for i, member in enumerate(body.members):
+                    promise = self.by_key[member.gang]
                     if i not in refused:
-                        self.by_key[member.gang].members[member.name] = member
+                        promise.members[member.name] = member
                         accepted.append((member.gang, 1))
+                    elif member.name not in promise.members:
+                        promise.reached.pop(member.name, None)
+                        promise.contents[1] = gathered(list(promise.reached.values()))
             case Report():
                 self._reported(body, refused)
         for key, revision in accepted:

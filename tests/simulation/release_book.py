@@ -57,10 +57,14 @@ class ReleaseBook:
 
     def _seen(self, seen: Seen) -> None:
         """Everything under a prefix at one moment: what was on its way before got lost."""
-        for key in [key for key in self._sights if key.startswith(seen.prefix)]:
+        before = {k: s for k, s in self._sights.items() if k.startswith(seen.prefix)}
+        for key in before:
             del self._sights[key]
         for view in seen.views:
-            self._sights[view.key] = _sight_of(view)
+            sight = self._sights[view.key] = _sight_of(view)
+            if view.key in before:
+                # A request of unknown fate may still take effect: its row counts as stopped.
+                sight.asked = max(sight.asked, before[view.key].asked)
 
     def _changed(self, changes: Changes) -> None:
         rows = changes.rows
