@@ -229,7 +229,11 @@ class Settling:
 
     def _failed(self, now_us: int, part: Part) -> None:
         table, units = self._table, self._table.units
-        is_open = part.is_present & (units.op[part.handles] != Op.CANCEL)
+        self._lost_in_amend(part)
+        # 1. A unit is to be amended in place. 2. Its node goes away before the binder has done it: the
+        # claim that is lost is still of the older revision.
+        op = units.op[part.handles]
+        is_open = (part.is_present | (op == Op.AMEND)) & (op != Op.CANCEL)
         handles, rows = part.handles[is_open], part.rows.take(is_open)
         found, exists = table.replica_rows(handles, rows.group, rows.ordinal)
         owner, reasons, found = handles[exists], rows.reason[exists], found[exists]
@@ -247,6 +251,24 @@ class Settling:
         units.reason[owner] = reasons
         self._news.replicas(found, reasons)
         self._land_whole(now_us, _once(handles))
+
+    def _lost_in_amend(self, part: Part) -> None:
+        """A claim that is gone before its amendment was settled: the new revision places it anew.
+
+        1. A bound unit is amended in place. 2. A node of it is removed; the binder says so of the
+        old revision. 3. The binder takes the command and amends what is left.
+        """
+        table, units = self._table, self._table.units
+        is_old = ~part.is_present & (units.op[part.handles] == Op.AMEND)
+        if not is_old.any():
+            return
+        rows = part.rows.take(is_old)
+        found, exists = table.replica_rows(part.handles[is_old], rows.group, rows.ordinal)
+        found = found[exists]
+        lost = found[table.replicas.phase[found] == Phase.PLACING]
+        table.replicas.phase[lost] = Phase.WAITING
+        table.replicas.node[lost] = -1
+        self._news.replicas(lost, Reason.NODE_GONE)
 
     def _refused(self, now_us: int, part: Part) -> None:
         table, units = self._table, self._table.units

@@ -20,6 +20,7 @@ from tests.simulation.outcome import Outcome, outcome_of  # noqa: E402 - numba r
 WORKERS = 2
 PROGRESS_SECONDS = 20.0
 FAILURES_SHOWN = 3
+LINES_SHOWN = 40
 
 
 def run_many(first: int, end: int) -> int:
@@ -36,7 +37,7 @@ def run_many(first: int, end: int) -> int:
             if outcome.report:
                 failed.append(outcome)
                 if len(failed) <= FAILURES_SHOWN:
-                    print(outcome.report, flush=True)
+                    print(_tail(outcome.report), flush=True)
                 else:
                     print(f"seed {outcome.seed}: {outcome.rule}", flush=True)
             if time.monotonic() - shown > PROGRESS_SECONDS:
@@ -53,6 +54,11 @@ def run_many(first: int, end: int) -> int:
         )
     print(f"simulation: {done} seeds, {len(failed)} failed")
     return len(failed)
+
+
+def _tail(report: str) -> str:
+    """The end of a story; `--seed` prints all of it."""
+    return "\n".join(report.split("\n")[-LINES_SHOWN:])
 
 
 def main() -> int:

@@ -11,7 +11,8 @@ from typing import Any
 
 from cell.effects import Answer, Received, Request, Send
 from cell.messages import Amend, Cancel, Changes, UnitView
-from cell.release import Call, RollingsetSpec, RollingsetView, Seen
+from cell.reasons import Refusal
+from cell.release import Call, Called, RollingsetSpec, RollingsetView, Seen
 from cell.unit import WHOLE_UNIT, Phase
 from tests.simulation.world import Broken
 
@@ -39,6 +40,7 @@ class ReleaseBook:
     def __init__(self) -> None:
         self.specs: dict[str, RollingsetSpec] = {}
         self._sights: dict[str, Sight] = {}
+        self._calls: dict[int, dict[str, int]] = {}
 
     def took(self, event: Any, effects: list[Any]) -> None:
         """The controller has taken an event."""
@@ -47,6 +49,8 @@ class ReleaseBook:
                 self._seen(seen)
             case Received(body=Changes() as changes):
                 self._changed(changes)
+            case Received(body=Called() as called):
+                self._answered(called)
             case Request():
                 for effect in effects:
                     if isinstance(effect, Answer) and isinstance(effect.body, RollingsetView):
@@ -91,8 +95,19 @@ class ReleaseBook:
                 asked = dict.fromkeys(keys, CANCELLED)
             case _:
                 return
+        self._calls[call.number] = asked
         for name in sorted({key.split("/")[0] for key in asked}):
             self._stop(name, {k: r for k, r in asked.items() if k.split("/")[0] == name})
+
+    def _answered(self, called: Called) -> None:
+        """What was refused has not taken effect: its rows were not stopped."""
+        asked = self._calls.pop(called.number, {})
+        is_whole = isinstance(called.body, Refusal)
+        refused = set() if is_whole else {item for item, _ in called.body.refused}
+        for item, (key, revision) in enumerate(asked.items()):
+            sight = self._sights.get(key)
+            if (is_whole or item in refused) and sight is not None and sight.asked == revision:
+                sight.asked = sight.revision
 
     def _stop(self, name: str, asked: dict[str, int]) -> None:
         spec = self.specs[name]
