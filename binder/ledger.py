@@ -26,6 +26,10 @@ from cell.unit import WHOLE_UNIT, Verdict
 _OPENS = np.zeros(256, np.bool_)
 """Verdicts that make a unit known."""
 _OPENS[[Verdict.ACCEPTED, Verdict.BOUND, Verdict.CANCELLED]] = True
+_HOLDS = np.zeros(256, np.bool_)
+"""Verdicts whose rows name a class."""
+_HOLDS[[Verdict.ACCEPTED, Verdict.BOUND, Verdict.AMENDED]] = True
+_BOUND = int(Verdict.BOUND)
 _MEETS = np.zeros(256, np.bool_)
 """Verdicts that change a unit if it is known."""
 _MEETS[[Verdict.FAILED, Verdict.RELEASED, Verdict.AMENDED]] = True
@@ -59,8 +63,7 @@ class Ledger:
 
     def draft(self, journal: Journal, nodes: tuple[NodeEntry, ...] = ()) -> Commit:
         """The record of a batch that was judged against the ledger as it is."""
-        holds = _OPENS[journal.verdict] & (journal.verdict != Verdict.CANCELLED)
-        holds |= journal.verdict == Verdict.AMENDED
+        holds = _HOLDS[journal.verdict]
         return Commit(
             generation=self.generation + 1,
             first=self.log.next,
@@ -189,16 +192,14 @@ class Ledger:
         return np.flatnonzero(self.claims.state != ClaimState.FREE)
 
     def _apply_rows(self, journal: Journal, first: int) -> ClaimRows:
-        verdict = journal.verdict
-        is_whole = (verdict == Verdict.RELEASED) & (journal.ordinal == WHOLE_UNIT)
-        slots = np.full(len(journal), NONE, np.int64)
-        opens = _OPENS[verdict] | is_whole
-        slots[opens] = self.open_units(journal.uid_hi[opens], journal.uid_lo[opens])
-        meets = _MEETS[verdict] & ~is_whole
-        if meets.any():
-            slots[meets] = self.find(journal.uid_hi[meets], journal.uid_lo[meets])
-        sweeps = _SWEEPS[verdict] & (slots != NONE)
-        size = len(journal) + int(self.units.live[slots[sweeps]].sum())
+        verdict, size = journal.verdict, len(journal)
+        if (verdict == _BOUND).all():
+            slots, digs = self.open_units(journal.uid_hi, journal.uid_lo), None
+        else:
+            slots = self._slots_of(journal)
+            sweeps = _SWEEPS[verdict] & (slots != NONE)
+            size += int(self.units.live[slots[sweeps]].sum())
+            digs = np.flatnonzero(_DIGS[verdict] & (slots != NONE))
         changes = _changes(size)
         self.reserve(claims=len(journal))
         count = apply_rows(
@@ -213,8 +214,8 @@ class Ledger:
             self.pool,
             changes,
         )
-        digs = np.flatnonzero(_DIGS[verdict] & (slots != NONE))
-        self.graves.dig(slots[digs], first + digs)
+        if digs is not None:
+            self.graves.dig(slots[digs], first + digs)
         return ClaimRows(
             uid_hi=changes.uid_hi[:count],
             uid_lo=changes.uid_lo[:count],
@@ -224,6 +225,18 @@ class Ledger:
             node=changes.node[:count],
             state=changes.state[:count],
         )
+
+    def _slots_of(self, journal: Journal) -> Slots:
+        """Unit per row: made known by some verdicts, met by others, NONE for the rest."""
+        verdict = journal.verdict
+        is_whole = (verdict == Verdict.RELEASED) & (journal.ordinal == WHOLE_UNIT)
+        slots = np.full(len(journal), NONE, np.int64)
+        opens = _OPENS[verdict] | is_whole
+        slots[opens] = self.open_units(journal.uid_hi[opens], journal.uid_lo[opens])
+        meets = _MEETS[verdict] & ~is_whole
+        if meets.any():
+            slots[meets] = self.find(journal.uid_hi[meets], journal.uid_lo[meets])
+        return slots
 
     def _bury(self, units: Slots, numbers: NDArray[np.int64]) -> None:
         gone = np.empty(len(units), np.int64)

@@ -32,7 +32,7 @@ class Desk:
         self.ledger = ledger
         self.dispatcher = dispatcher
         self.book = Book(term, ledger, dispatcher)
-        self.calls = Calls(1, config.posts_max, config.post_retry_ms * _US_PER_MS)
+        self.calls = Calls(term << 32 | 1, config.posts_max, config.post_retry_ms * _US_PER_MS)
         self.objects = Objects()
         self.endings = Endings()
         self.gangs: dict[tuple[int, int], Gang] = {}
