@@ -217,7 +217,8 @@ def judge_amend(
     """Judge one unit's amendment: (swaps so far, 0 or reason, refusing claim).
 
     rows[i] = command row with group[i] and klass[i]. What the swaps take stays charged until
-    `undo_swaps`; when one does not fit, those of this unit are given back at once.
+    `undo_swaps`; all of the unit are done before room is looked at, for one replica may take on its
+    node what another gives up there. When they do not fit they are given back at once.
     """
     begin, claim = at, units.head[unit]
     while claim != NONE:
@@ -232,29 +233,44 @@ def judge_amend(
                 new = old
             if new != old:
                 node = claims.node[claim]
-                charge(nodes, classes, old, node, -1)
-                if not _grows_within(nodes, classes, old, new, node):
-                    charge(nodes, classes, old, node, 1)
+                if _is_unknown(classes, new):
                     undo_swaps(swaps, begin, at, claims, nodes, classes)
                     return begin, R_CONFLICT, claim
+                charge(nodes, classes, old, node, -1)
                 charge(nodes, classes, new, node, 1)
             swaps.row[at], swaps.claim[at], swaps.klass[at] = rows[i], claim, new
             at += 1
             break
         claim = claims.next[claim]
+    for s in range(begin, at):
+        claim = swaps.claim[s]
+        old, new, node = claims.klass[claim], swaps.klass[s], claims.node[claim]
+        if not _is_grown_within(nodes, classes, old, new, node):
+            undo_swaps(swaps, begin, at, claims, nodes, classes)
+            return begin, R_CONFLICT, claim
     return at, 0, NONE
 
 
 @njit
-def _grows_within(nodes: Nodes, classes: Classes, old: int, new: int, node: int) -> bool:
-    """Whether the new class fits where the old one was given back: only what grows is asked."""
+def _is_unknown(classes: Classes, klass: int) -> bool:
+    """Whether the class asks for a resource that no node has."""
+    for j in range(classes.entries[klass]):
+        if classes.resource[klass, j] < 0 and classes.amount[klass, j] > 0:
+            return True
+    return False
+
+
+@njit
+def _is_grown_within(nodes: Nodes, classes: Classes, old: int, new: int, node: int) -> bool:
+    """Whether a node on which all swaps are done has room for what grew: no more is asked, for what
+    others took of it before is not this unit's."""
     for j in range(classes.entries[new]):
         resource, amount = classes.resource[new, j], classes.amount[new, j]
         before = np.int64(0)
         for k in range(classes.entries[old]):
             if classes.resource[old, k] == resource:
                 before = classes.amount[old, k]
-        if amount > before and (resource < 0 or nodes.free[node, resource] < amount):
+        if amount > before and nodes.free[node, resource] < 0:
             return False
     return True
 
