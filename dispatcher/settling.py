@@ -230,10 +230,7 @@ class Settling:
     def _failed(self, now_us: int, part: Part) -> None:
         table, units = self._table, self._table.units
         self._lost_in_amend(part)
-        # 1. A unit is to be amended in place. 2. Its node goes away before the binder has done it: the
-        # claim that is lost is still of the older revision.
-        op = units.op[part.handles]
-        is_open = (part.is_present | (op == Op.AMEND)) & (op != Op.CANCEL)
+        is_open = part.is_present & (units.op[part.handles] != Op.CANCEL)
         handles, rows = part.handles[is_open], part.rows.take(is_open)
         found, exists = table.replica_rows(handles, rows.group, rows.ordinal)
         owner, reasons, found = handles[exists], rows.reason[exists], found[exists]
