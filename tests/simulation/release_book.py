@@ -102,8 +102,9 @@ class ReleaseBook:
     def _answered(self, called: Called) -> None:
         """What was refused has not taken effect: its rows were not stopped."""
         asked = self._calls.pop(called.number, {})
-        is_whole = isinstance(called.body, Refusal)
-        refused = set() if is_whole else {item for item, _ in called.body.refused}
+        body = called.body
+        is_whole = isinstance(body, Refusal)
+        refused = set() if isinstance(body, Refusal) else {item for item, _ in body.refused}
         for item, (key, revision) in enumerate(asked.items()):
             sight = self._sights.get(key)
             if (is_whole or item in refused) and sight is not None and sight.asked == revision:
