@@ -58,7 +58,7 @@ class Table:
 
     @classmethod
     def of(cls, **columns: Any) -> Self:
-        """A table from array-likes; a scalar fills its column. The first column must be a sequence."""
+        """A table from array-likes; a scalar fills its column, but the first is a sequence."""
         types = schema(cls)
         first = next(iter(types))
         length = len(columns[first])

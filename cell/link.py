@@ -38,8 +38,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """What travels: a numbered body; without a body a heartbeat that repeats the last number sent.
-    """
+    """What travels: a numbered body, or a heartbeat that repeats the last number sent."""
 
     session: int
     seq: int

@@ -60,8 +60,7 @@ class Assign(msgspec.Struct, frozen=True, tag=True):
 
 
 class Unplaced(msgspec.Struct, frozen=True, tag=True):
-    """Units that found no room, and why. `resources` are the names shortfalls and arguments index.
-    """
+    """Units that found no room, and why; shortfalls and arguments index `resources`."""
 
     rows: NoFits
     shortfalls: Shortfalls
@@ -274,8 +273,7 @@ class Join(msgspec.Struct, frozen=True):
 
 
 class Acks(msgspec.Struct, frozen=True):
-    """Answer to a batch: all `count` items were accepted and are durable, except the refused ones.
-    """
+    """Answer to a batch: all `count` items but the refused ones are durable."""
 
     count: int
     refused: tuple[tuple[int, Refusal], ...] = ()

@@ -58,8 +58,7 @@ class NodeSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 def normalise(node: NodeSpec) -> NodeSpec:
-    """The sorted form with `pods` and the hostname label filled in. Raises BadSpec with the field.
-    """
+    """The sorted form with `pods` and the hostname label filled in. Raises BadSpec."""
     if not node.name or len(node.name.encode()) > NAME_BYTES_MAX:
         raise BadSpec("name", f"needs 1 to {NAME_BYTES_MAX} bytes")
     if len(node.labels) > NODE_LABELS_MAX:

@@ -94,8 +94,7 @@ class UnitBatch(Table):
 
 
 class GroupBatch(Table):
-    """Replica groups, consecutive per unit. `klass` indexes the request's classes, `pin` its names.
-    """
+    """Replica groups, consecutive per unit. `klass` and `pin` index the request's classes and pins."""
 
     klass: U32
     count: U32

@@ -1,9 +1,8 @@
-"""A client of the Placement API: what the rolling controller, the command line and load tests use.
+"""A client of the Placement API: what the rolling controller, the command line and others use.
 
 Requests and replies are the wire's own messages (`godel.v1.placement_pb2`). Submissions share one
-stream, on which a class is sent once; when it breaks, the next submission opens a new one. Keys make
-units idempotent, so a submission whose fate is unknown is simply made again: `submit(..., is_retried=
-True)` does that.
+stream, on which a class is sent once; when it breaks, the next one opens a new one. Keys make units
+idempotent, so a submission of unknown fate is made again: `submit(..., is_retried=True)` does that.
 
     async with PlacementClient("unix:/run/godel/dispatcher.sock") as client:
         number = client.class_number(ClassSpec(demand={"cpu": 500}))
@@ -49,7 +48,7 @@ class _Submissions:
     async def submit(
         self, request: placement_pb2.SubmitRequest, classes: list[types_pb2.ClassEntry]
     ) -> placement_pb2.SubmitReply:
-        """Send one batch, with those of `classes` that are new to the stream; wait for its reply."""
+        """Send one batch, with those of `classes` that are new to the stream; await its reply."""
         future: asyncio.Future[placement_pb2.SubmitReply]
         future = asyncio.get_running_loop().create_future()
         async with self._lock:
@@ -121,7 +120,7 @@ class PlacementClient:
         """End all streams and the connection."""
         if self._submissions is not None:
             await self._submissions.close()
-        await self._channel.close()
+        await self._channel.close(None)
 
     async def wait_ready(self, seconds: float) -> None:
         """Wait until the dispatcher can be reached. Raises TimeoutError."""
