@@ -158,7 +158,8 @@ class ReadRecord(msgspec.Struct, frozen=True, tag=True):
 class Relist(msgspec.Struct, frozen=True, tag=True):
     """List everything and watch from there on: answered by Relisted, deltas follow it in order.
 
-    Deltas of an earlier watch are not delivered any more.
+    Deltas of an earlier watch are not delivered any more. When the watch is lost before the list
+    has arrived, WatchLost may be all that comes.
     """
 
     call: int

@@ -98,6 +98,8 @@ class ApiServerHome:
                 for view in event.objects:
                     self._following.see(view)
             case WatchLost():
+                # A list under way may have been lost with its watch.
+                self._desk.calls.forget(Purpose("relist"))
                 self._desk.wish(Wish(Purpose("relist")))
             case Relisted():
                 self._following.relisted(now_us, event)

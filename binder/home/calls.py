@@ -110,6 +110,13 @@ class Calls:
             self._next += 1
         return effects
 
+    def forget(self, purpose: Purpose) -> None:
+        """Whatever answers such calls, if anything, means nothing any more."""
+        self._known.discard(purpose)
+        self._waiting = deque(w for w in self._waiting if w.purpose != purpose)
+        self._later = deque((at, w) for at, w in self._later if w.purpose != purpose)
+        self._in_flight = {n: p for n, p in self._in_flight.items() if p != purpose}
+
     def keep_reads(self) -> list[Purpose]:
         """Forget what would write and was not made yet; returns the posts among it."""
         wishes = [*self._waiting, *(wish for _, wish in self._later)]

@@ -91,7 +91,8 @@ class Following:
 
     def relisted(self, now_us: int, listed: Relisted) -> None:
         """Everything anew: what is not listed is read if it holds room, else forgotten."""
-        self._desk.calls.answered(listed.call)
+        if self._desk.calls.answered(listed.call) is None:
+            return
         self._desk.objects.forget_gone()
         names = {node.name for node in listed.nodes}
         nodes = self._desk.ledger.nodes

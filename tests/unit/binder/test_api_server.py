@@ -15,6 +15,8 @@ from cell.home import (
     Read,
     ReadRecord,
     RecordView,
+    Relist,
+    Relisted,
     Watched,
     WatchLost,
     Write,
@@ -462,6 +464,17 @@ def test_after_a_gap_everything_is_listed_and_what_is_missing_is_read() -> None:
     binder.relist([a_pod(1, node="n0"), a_pod(4, node="n1")])
     assert binder.claims()[4, 0] == ("n1", "bound")
     assert binder.take(Read).replica.uid_lo == 2
+    assert binder.calls == []
+
+
+def test_a_list_that_was_lost_with_its_watch_is_asked_for_again() -> None:
+    binder = ApiBinder([a_pod(1, node="n0")])
+    binder.handle(WatchLost())
+    lost = binder.take(Relist)
+    binder.handle(WatchLost())
+    binder.handle(Relisted(lost.call, (), (), ()))
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+    binder.relist([a_pod(1, node="n0")])
     assert binder.calls == []
 
 
