@@ -53,10 +53,17 @@ class ApiServer:
         self.objects: dict[Replica, ObjectView] = {}
         self.records: dict[tuple[int, int], RecordView] = {}
         self.nodes: dict[str, NodeSpec] = {}
-        self.on_bound: Callable[[ObjectView, bool], None] = lambda view, is_ours: None
-        """Told of each binding that took effect, and whether it was the binder's."""
+        self.on_bound: Callable[[ObjectView, int], None] = lambda view, life: None
+        """Told of each binding that took effect, and in which life of the binder it was asked for;
+        life 0 stands for somebody else."""
+        self.since_us: dict[Replica, int] = {}
+        """When each object changed last."""
         self._version = 1
         self._objects_made = 0
+        self._calls = 0
+        self._open: dict[int, tuple[int, Any]] = {}
+        """Calls that will be applied some time: (life of the caller, body)."""
+        self._leader_life = 0
         self._watcher: tuple[Node, int] | None = None
         self._watch = 0
         self._queue: list[Watched] = []
@@ -80,11 +87,32 @@ class ApiServer:
         elif world.chance(self.lost_ratio):
             self._lose(node, life, body)
         else:
-            world.after(delay_us, lambda: self._serve_call(node, life, body))
+            number = self._begin(life, body)
+            world.after(delay_us, lambda: self._serve_call(node, life, number))
 
-    def _serve_call(self, node: Node, life: int, body: Any) -> None:
+    def _begin(self, life: int, body: Any) -> int:
+        self._calls += 1
+        self._open[self._calls] = (life, body)
+        return self._calls
+
+    def _serve_call(self, node: Node, life: int, number: int) -> None:
         """Applied now, answered a little later: the watch may be faster."""
-        self._answer(node, life, self._serve(body), self._world.between(100, 5 * MS))
+        if number in self._open:
+            answer = self._serve(*self._open.pop(number))
+            self._answer(node, life, answer, self._world.between(100, 5 * MS))
+
+    def _serve_late(self, number: int) -> None:
+        if number in self._open:
+            self._serve(*self._open.pop(number))
+
+    def _fence(self, life: int) -> None:
+        """A new leader has waited out lease and time-outs: what is open is applied now or never."""
+        if life != self._leader_life:
+            self._leader_life = life
+            for number in [n for n, (caller, _) in self._open.items() if caller != life]:
+                caller, body = self._open.pop(number)
+                if self._world.chance(0.5):
+                    self._serve(caller, body)
 
     def _lose(self, node: Node, life: int, body: Any) -> None:
         """Done, not done, or still to be done within a second: the caller cannot know."""
@@ -92,9 +120,10 @@ class ApiServer:
         fate = world.random.choice(("not done", "done", "done late"))
         world.fault(f"api answer lost, {fate}")
         if fate == "done":
-            self._serve(body)
+            self._serve(life, body)
         elif fate == "done late":
-            world.after(world.between(1, SECOND - MS), lambda: self._serve_late(body))
+            number = self._begin(life, body)
+            world.after(world.between(1, SECOND - MS), lambda: self._serve_late(number))
         self._answer(node, life, Answered(body.call, Code.UNKNOWN), world.between(MS, 50 * MS))
 
     def _answer(self, node: Node, life: int, answer: Any, delay_us: int) -> None:
@@ -105,10 +134,10 @@ class ApiServer:
         if node.life == life:
             node.give(event)
 
-    def _serve(self, body: Any) -> Answered:
+    def _serve(self, life: int, body: Any) -> Answered:
         match body:
             case Post():
-                return Answered(body.call, self._post(body))
+                return Answered(body.call, self._post(life, body))
             case Read():
                 found = self.objects.get(body.replica)
                 return Answered(body.call, Code.OK if found else Code.GONE, found)
@@ -121,16 +150,13 @@ class ApiServer:
                 return Answered(body.call, Code.OK, kept=kept)
         raise AssertionError(f"no call of a binder: {body}")
 
-    def _serve_late(self, body: Any) -> None:
-        self._serve(body)
-
-    def _post(self, body: Post) -> Code:
+    def _post(self, life: int, body: Post) -> Code:
         found = self.objects.get(body.replica)
         if found is None:
             return Code.GONE
         if found.object != body.object or found.state is not ObjectState.PENDING or found.node:
             return Code.CONFLICT
-        self.on_bound(self._change(found, state=ObjectState.BOUND, node=body.node), True)
+        self.on_bound(self._change(found, state=ObjectState.BOUND, node=body.node), life)
         return Code.OK
 
     def _evict(self, body: Evict) -> Code:
@@ -164,6 +190,7 @@ class ApiServer:
     def _relist(self, node: Node, life: int, call: int) -> None:
         if node.life != life:
             return
+        self._fence(life)
         self._watch += 1
         self._watcher = (node, life)
         self._queue = []
@@ -219,7 +246,11 @@ class ApiServer:
         view = ObjectView(replica, self._objects_made, 0, state, node, revision, klass, ours)
         self._change(view)
         if node:
-            self.on_bound(self.objects[replica], False)
+            self.on_bound(self.objects[replica], 0)
+
+    def bind(self, view: ObjectView, node: str) -> None:
+        """Somebody else binds an object of ours."""
+        self.on_bound(self._change(view, state=ObjectState.BOUND, node=node), 0)
 
     def terminate(self, view: ObjectView) -> None:
         """Mark for deletion; it is gone after a while, at once when it has no node."""
@@ -281,6 +312,7 @@ class ApiServer:
         self._version += 1
         changed = msgspec.structs.replace(view, version=self._version, **fields)
         self.objects[view.replica] = changed
+        self.since_us[view.replica] = self._world.now_us
         self._world.note("api-server", "has", changed)
         self._show(Watched((changed,)))
         return changed

@@ -39,6 +39,8 @@ class Clients:
         self._ended: list[UnitSpec] = []
         self.is_over = False
         """Set at the end of the history: nothing new is asked for."""
+        self.may_keep = True
+        """Whether units can be amended in place."""
 
     def begin(self) -> None:
         """Act from now on, at random times."""
@@ -128,6 +130,7 @@ class Clients:
         revision, unit = self._alive[key]
         groups = tuple(self._amended(group) for group in unit.groups)
         place = luck.choice((Place.KEEP, Place.ANYWHERE))
+        place = place if self.may_keep else Place.ANYWHERE
         changed = msgspec.structs.replace(unit, groups=groups)
         self._busy.add(key)
         item = AmendItem(key, revision + 1, groups, place)

@@ -6,25 +6,31 @@ time. At the end of a history every node that was taken away for a while may sta
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 
 from cell.messages import CordonNodes, RegisterNodes, RemoveNodes
 from cell.node import NodeSpec
 from tests.simulation.load import Mix, a_node
-from tests.simulation.requests import Courier
 from tests.simulation.world import MS, World
 
 ROUND_US = 700 * MS
 
 
+class Desk(Protocol):
+    """Takes an operator's requests, and answers each in the end."""
+
+    def ask(self, body: Any, answered: Callable[[Any], None]) -> None: ...
+
+
 class Cluster:
     """The operator. `nodes` are the specs as it last asked for them."""
 
-    def __init__(self, world: World, mix: Mix, courier: Courier) -> None:
+    def __init__(self, world: World, mix: Mix, desk: Desk) -> None:
         self._world = world
-        self._courier = courier
+        self._desk = desk
         self._is_lively = world.chance(0.7)
         self.nodes = {f"n{i}": a_node(world, f"n{i}") for i in range(mix.nodes)}
         self._away: dict[str, NodeSpec] = {}
@@ -84,4 +90,4 @@ class Cluster:
 
     def _ask(self, body: Any, names: list[str]) -> None:
         self._busy.update(names)
-        self._courier.ask(body, lambda answer: self._busy.difference_update(names))
+        self._desk.ask(body, lambda answer: self._busy.difference_update(names))

@@ -33,6 +33,9 @@ class Healed(Protocol):
     nodes: dict[str, Node]
     couriers: list[Courier]
 
+    def free(self) -> dict[str, room.Amounts]: ...
+    def home_complaints(self) -> Iterator[Broken]: ...
+
 
 def complaint(world: Healed) -> Broken | None:
     """The first thing that is not as it must be, None when all is well."""
@@ -47,12 +50,13 @@ def _complaints(world: Healed) -> Iterator[Broken]:
             yield Broken("requests are answered", f"{courier.open_count} at {courier.name}")
     yield from _ledger(world.auditor, views)
     yield from _watchers(world.auditor, views)
-    free = world.auditor.ledger.free()
+    free = world.free()
     for promise in world.auditor.promises.by_key.values():
         if promise.is_acked:
             yield from _unit(world.auditor, promise, views.get(promise.key), free)
     yield from _tables(world, free)
     yield from _releases(world)
+    yield from world.home_complaints()
 
 
 def _ledger(auditor: Auditor, views: dict[str, UnitView]) -> Iterator[Broken]:

@@ -31,9 +31,9 @@ class Target(Protocol):
 
 
 class Faults:
-    """The faults of one history. `begin` lets them strike, `heal` ends them all."""
+    """The faults of one history: those here and the home's `own`. `heal` ends them all."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, own: dict[str, Callable[[], None]]) -> None:
         self._target = target
         self._world = target.world
         luck = target.world.random
@@ -48,6 +48,7 @@ class Faults:
             "full disk": self._full_disk,
             "compaction": self._compact,
             "clock jump": self._jump,
+            **own,
         }
         enabled = {name for name in kinds if luck.random() < ENABLED_RATIO}
         enabled.add(luck.choice(list(kinds)))

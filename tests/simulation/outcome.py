@@ -23,11 +23,11 @@ class Outcome:
 
 def outcome_of(seed: int) -> Outcome:
     """Run one seed. An exception out of a core is a finding: a bug is a crash."""
-    from tests.simulation.simulation import Simulation
+    from tests.simulation.histories import history_of
     from tests.simulation.story import story
     from tests.simulation.world import Broken
 
-    simulation = Simulation(seed)
+    simulation = history_of(seed)
     world = simulation.world
     outcome = Outcome(seed)
     try:

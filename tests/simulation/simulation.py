@@ -7,7 +7,7 @@ are the shipped ones, unmodified; everything around them is simulated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from binder.config import BinderConfig
@@ -23,9 +23,10 @@ from scheduler.core import SchedulerCore
 from sharding.core import RollingCore
 from sharding.spec import Limits
 from sharding.table import Record as RollingRecord
+from tests.simulation import room
 from tests.simulation.auditor import Auditor
 from tests.simulation.clients import Clients
-from tests.simulation.cluster import Cluster
+from tests.simulation.cluster import Cluster, Desk
 from tests.simulation.controller_line import ControllerLine
 from tests.simulation.convergence import complaint
 from tests.simulation.faults import Faults
@@ -54,7 +55,7 @@ class Simulation:
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
         self.luck = Luck()
-        self.auditor = Auditor(is_gang_atomic=True)
+        self.auditor = self._make_auditor()
         self.nodes: dict[str, Node] = {}
         self.wires: list[Wire] = []
         self.couriers: list[Courier] = []
@@ -62,7 +63,7 @@ class Simulation:
         self._make_nodes()
         self._join_nodes()
         self._make_actors()
-        self._faults = Faults(self)
+        self._faults = Faults(self, self._own_faults())
 
     def run(self) -> None:
         """Let the history happen. Raises Broken."""
@@ -103,6 +104,14 @@ class Simulation:
                 raise found
             if self.nodes["dispatcher"].is_running:
                 self._kubelets.relist()
+
+    def free(self) -> dict[str, room.Amounts]:
+        """The room that is left on each node, according to the auditor."""
+        return self.auditor.ledger.free()
+
+    def home_complaints(self) -> Iterator[Broken]:
+        """What is not as it must be in the home itself, in the end."""
+        return iter(())
 
     # What the nodes tell; the auditor hears it first
 
@@ -151,7 +160,7 @@ class Simulation:
             plan_rows_max=luck.choice((4, 800)), class_slots_max=luck.choice((16, 64))
         )
         releasing = Limits(call_items_max=luck.choice((2, 100)), recover_backoff_ms_min=50)
-        self._add("binder", "binder", BinderRecord, lambda term: BinderCore(term, binding))
+        self._add_binder(binding)
         self._add(
             "dispatcher",
             "dispatcher",
@@ -162,6 +171,16 @@ class Simulation:
         partitions = luck.choice((2, 2, 3))
         for i in range(partitions):
             self._add_scheduler(f"scheduler-{i}", i, partitions, scheduling)
+
+    def _make_auditor(self) -> Auditor:
+        return Auditor(is_gang_atomic=True)
+
+    def _own_faults(self) -> dict[str, Callable[[], None]]:
+        """Faults that only this kind of home knows."""
+        return {}
+
+    def _add_binder(self, config: BinderConfig) -> None:
+        self._add("binder", "binder", BinderRecord, lambda term: BinderCore(term, config))
 
     def _add(
         self, name: str, role: str, union: Any, make: Callable[[int], Any], *, has_log: bool = True
@@ -209,23 +228,20 @@ class Simulation:
             for name in ("dispatcher", "binder", "sharding", "dispatcher")
         )
         self.couriers = [placement, cluster, release, kubelet]
-        classes = drawn_classes(world)
-        self._cluster = Cluster(world, mix, cluster)
+        self.classes = classes = drawn_classes(world)
+        self._cluster = Cluster(world, mix, self._operator_desk(cluster))
         self._releases = Releases(world, mix, classes, release)
         budget = int(self._cluster.cpu * mix.demand_ratio) - self._releases.cpu
         self._clients = Clients(world, mix, classes, placement, budget)
-        self._kubelets = Kubelets(world, mix, kubelet, self._listed)
+        self._kubelets = self._make_kubelets(kubelet)
+
+    def _operator_desk(self, courier: Courier) -> Desk:
+        """Whom the cluster's operator asks."""
+        return courier
+
+    def _make_kubelets(self, courier: Courier) -> Kubelets:
+        return Kubelets(self.world, self._mix, courier, self._listed)
 
     def _listed(self) -> list[UnitView]:
         core = self.nodes["dispatcher"].core
         return [] if core is None else list(core.units_whole(""))
-
-
-def run_seed(seed: int) -> tuple[Simulation, Broken | None]:
-    """The history of a seed, and what broke in it. A crash of a core is a finding too."""
-    simulation = Simulation(seed)
-    try:
-        simulation.run()
-    except Broken as broken:
-        return simulation, broken
-    return simulation, None

@@ -18,13 +18,13 @@ export_kernel_cache()
 def main() -> int:
     """See the module."""
     import binder
-    from tests.simulation.simulation import Simulation
+    from tests.simulation.histories import history_of
     from tests.simulation.world import Broken
 
     assert Path(binder.__file__ or "").is_relative_to(Path.cwd()), "the planted tree is not used"
     first, end = int(sys.argv[1]), int(sys.argv[2])
     for seed in range(first, end):
-        simulation = Simulation(seed)
+        simulation = history_of(seed)
         try:
             simulation.run()
         except Broken as broken:

@@ -1,0 +1,302 @@
+"""A history on the second home: the API server is the authority, the binder one of its writers.
+
+Beside the cores' own faults: calls lost, late or throttled, a slow watch with gaps, a lease that is
+lost, others who bind, delete and add objects. Rules here: our binding takes effect only while the
+ledger charges its room, never for what was told to have ended; in the end objects, ledger and
+dispatcher agree, no gang is torn by our doing, and no record is left behind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from binder.config import BinderConfig
+from binder.home.apiserver import ApiServerBinder
+from binder.records import Record as BinderRecord
+from cell.classes import decode
+from cell.home import LeaseLost, ObjectState, ObjectView, Replica
+from cell.messages import ClaimState
+from cell.unit import Phase, Place, uid_of
+from tests.simulation import room
+from tests.simulation.api_server import HOLDS_ROOM, ApiServer
+from tests.simulation.auditor import Auditor
+from tests.simulation.cluster import Desk
+from tests.simulation.faults import ENABLED_RATIO
+from tests.simulation.kubelets import Kubelets
+from tests.simulation.kubelets import Replica as Reported
+from tests.simulation.observed import ObservedAuditor, ServerDesk
+from tests.simulation.promises import Promise
+from tests.simulation.requests import Courier
+from tests.simulation.simulation import Simulation
+from tests.simulation.world import MS, SECOND, Broken
+
+CONTROL_US = 100 * MS
+STALE_US = SECOND
+OVER = ("DONE", "FAILED", "CANCELLED")
+
+
+class SecondHome(Simulation):
+    """See the module."""
+
+    def __init__(self, seed: int) -> None:
+        self._touched: set[tuple[int, int]] = set()
+        """Units with objects that others have bound or deleted: their gangs are not our doing."""
+        self._made: set[str] = set()
+        self._strangers = 0
+        super().__init__(seed)
+        self._clients.may_keep = False
+        self._releases.use_place(Place.ANYWHERE)
+        self.server.on_bound = self._bound
+        self.world.after(CONTROL_US, self._control)
+
+    # Wiring
+
+    def _make_auditor(self) -> Auditor:
+        self.server = ApiServer(self.world)
+        self._desk = ServerDesk(self.world, self.server)
+        return ObservedAuditor(self._desk)
+
+    def _operator_desk(self, courier: Courier) -> Desk:
+        return self._desk
+
+    def _make_kubelets(self, courier: Courier) -> Kubelets:
+        return PodKubelets(self, courier)
+
+    def _add_binder(self, config: BinderConfig) -> None:
+        def make(term: int) -> ApiServerBinder:
+            return ApiServerBinder(term, config_of(config))
+
+        node = self._add("binder", "binder", BinderRecord, make)
+        node.home = lambda call: self.server.call(node, call)
+
+    def _own_faults(self) -> dict[str, Callable[[], None]]:
+        luck, server = self.world.random, self.server
+        for name, ratios in (
+            ("throttled_ratio", (0.02, 0.1)),
+            ("lost_ratio", (0.02, 0.1)),
+            ("slow_ratio", (0.02, 0.1)),
+            ("watch_lag_us", (100 * MS, 500 * MS)),
+        ):
+            if luck.random() < ENABLED_RATIO:
+                setattr(server, name, luck.choice(ratios))
+        return {
+            "foreign object": self._add_stranger,
+            "object deleted": self._delete_object,
+            "foreign binding": self._bind_object,
+            "watch cut": self._cut_watch,
+            "lease lost": self._lose_lease,
+        }
+
+    def _heal(self) -> None:
+        self.server.throttled_ratio = self.server.lost_ratio = self.server.slow_ratio = 0.0
+        self.server.watch_lag_us = 20 * MS
+        super()._heal()
+
+    # Faults
+
+    def _add_stranger(self) -> None:
+        luck = self.world.random
+        if self.server.nodes:
+            self.world.fault("foreign object")
+            self._strangers += 1
+            replica = Replica(1 << 63, self._strangers)
+            klass = luck.choice(self.classes).encoded()
+            self.server.create(
+                replica, klass, node=luck.choice(list(self.server.nodes)), ours=False
+            )
+            view = self.server.objects[replica]
+            wait_us = self.world.between(100 * MS, 3 * SECOND)
+            self.world.after(wait_us, lambda: self.server.terminate(view))
+
+    def _delete_object(self) -> None:
+        view = self._any_object()
+        if view is not None:
+            self.world.fault("object deleted")
+            self._touch(view)
+            self.server.terminate(view)
+
+    def _bind_object(self) -> None:
+        view = self._any_object()
+        if view is not None and view.state is ObjectState.PENDING and self.server.nodes:
+            self.world.fault("foreign binding")
+            self._touch(view)
+            self.server.bind(view, self.world.random.choice(list(self.server.nodes)))
+
+    def _any_object(self) -> ObjectView | None:
+        ours = [view for view in self.server.objects.values() if view.is_ours]
+        return self.world.random.choice(ours) if ours else None
+
+    def _touch(self, view: ObjectView) -> None:
+        self._touched.add((view.replica.uid_hi, view.replica.uid_lo))
+
+    def _cut_watch(self) -> None:
+        self.world.fault("watch cut")
+        self.server.cut_watch()
+
+    def _lose_lease(self) -> None:
+        """Another may lead; some time later a new term begins, with a new core."""
+        node = self.nodes["binder"]
+        if node.is_running and not node.is_paused:
+            self.world.fault("lease lost")
+            life = node.life
+            node.give(LeaseLost())
+            self.world.after(self.world.between(20 * MS, 600 * MS), lambda: self._lead_again(life))
+
+    def _lead_again(self, life: int) -> None:
+        node = self.nodes["binder"]
+        if node.life == life:
+            node.crash()
+            node.start()
+
+    # Whoever makes objects
+
+    def given(self, node: Any, event: Any) -> None:
+        """Objects are there before their unit is submitted, or soon after."""
+        super().given(node, event)
+        if node.role == "dispatcher" and self.world.chance(0.5):
+            self._make_new()
+
+    def _make_new(self) -> None:
+        for promise in self.auditor.promises.by_key.values():
+            if promise.key not in self._made and promise.contents and not promise.members:
+                self._made.add(promise.key)
+                self._make_objects(promise, 1)
+
+    def _control(self) -> None:
+        """Controllers: every waiting replica has an object of its revision, nobody else has one."""
+        self.world.after(CONTROL_US, self._control)
+        views = {view.key: view for view in self._listed()}
+        if not views:
+            return
+        for view in views.values():
+            promise = self.auditor.promises.by_key.get(view.key)
+            if promise is not None and view.word.upper() not in OVER:
+                for r in view.replicas:
+                    if r.phase.upper() in ("WAITING", "PLACING") and not promise.is_incomplete:
+                        self._want(promise, view.revision, r.group, r.ordinal)
+        alive = {uid_of(v.key) for v in views.values() if v.word.upper() not in OVER}
+        for seen in list(self.server.objects.values()):
+            uid = (seen.replica.uid_hi, seen.replica.uid_lo)
+            is_idle = seen.state is ObjectState.PENDING and self._is_old(seen)
+            if seen.is_ours and is_idle and uid not in alive:
+                self.server.terminate(seen)
+
+    def _is_old(self, view: ObjectView) -> bool:
+        return self.world.now_us - self.server.since_us[view.replica] > STALE_US
+
+    def _make_objects(self, promise: Promise, revision: int) -> None:
+        for group, spec in enumerate(promise.contents[revision]):
+            for ordinal in range(spec.count):
+                self._want(promise, revision, group, ordinal)
+
+    def _want(self, promise: Promise, revision: int, group: int, ordinal: int) -> None:
+        uid = uid_of(promise.key)
+        replica = Replica(*uid, group, ordinal)
+        present = self.server.objects.get(replica)
+        if present is None:
+            klass = promise.contents[revision][group].klass.encoded()
+            self.server.create(replica, klass, revision=revision)
+        elif self._is_in_the_way(present, revision):
+            self.server.terminate(present)
+
+    def _is_in_the_way(self, present: ObjectView, revision: int) -> bool:
+        if present.state is ObjectState.PENDING:
+            return present.revision < revision
+        has_ended = present.state in (ObjectState.DONE, ObjectState.FAILED)
+        return has_ended and self._is_old(present)
+
+    # Rules
+
+    def _bound(self, view: ObjectView, life: int) -> None:
+        """A binding took effect."""
+        node, uid = self.nodes["binder"], (view.replica.uid_hi, view.replica.uid_lo)
+        if not life:
+            return
+        if uid in self.auditor.watch.cancelled:
+            raise Broken("cancelled never bound", f"posted to {view.node}", uid)
+        book = self.auditor.ledger.unit(uid)
+        if view.revision < book.fence:
+            seen = f"posted revision {view.revision}, fence {book.fence}"
+            raise Broken("older revision never after newer", seen, uid)
+        claim = book.claims.get((view.replica.group, view.replica.ordinal))
+        is_charged = claim is not None and claim.node == view.node
+        if node.life == life and not is_charged:
+            seen = f"{view.replica} is bound to {view.node}, the ledger has {claim}"
+            raise Broken("room is charged until the home has answered", seen, uid)
+
+    def free(self) -> dict[str, room.Amounts]:
+        """What the API server's own objects leave."""
+        left = {
+            node.name: Counter(room.allocatable_of(node)) for node in self.server.nodes.values()
+        }
+        for view in self.server.objects.values():
+            if view.state in HOLDS_ROOM and view.node in left:
+                left[view.node].subtract(room.demand_of(decode(view.klass)))
+        return {name: dict(amounts) for name, amounts in left.items()}
+
+    def home_complaints(self) -> Iterator[Broken]:
+        """Objects and ledger agree, records are gone, gangs are whole."""
+        claims = self.auditor.ledger.claims()
+        bound = {}
+        for view in self.server.objects.values():
+            if view.is_ours and view.state in HOLDS_ROOM and view.node:
+                r = view.replica
+                bound[((r.uid_hi, r.uid_lo), r.group, r.ordinal)] = view.node
+        ours = {
+            name: claim
+            for name, claim in claims.items()
+            if name[0][0] != 1 << 63 or name[0][1] == 0
+        }
+        for name in {*bound, *ours}:
+            claim = ours.get(name)
+            held = claim.node if claim is not None and claim.state == ClaimState.BOUND else None
+            if held != bound.get(name):
+                seen = f"{name[1:]} is on {bound.get(name)}, the ledger says {claim}"
+                yield Broken("ledger and home agree", seen, name[0])
+        for uid, record in self.server.records.items():
+            if record.record is not None:
+                yield Broken("records end", f"{record.record}", uid)
+        yield from self._torn_gangs()
+
+    def _torn_gangs(self) -> Iterator[Broken]:
+        for view in self._listed():
+            promise = self.auditor.promises.by_key.get(view.key)
+            if view.word.upper() in OVER or promise is None or uid_of(view.key) in self._touched:
+                continue
+            held = Counter(
+                r.group for r in view.replicas if Phase.__members__[r.phase.upper()] >= Phase.BOUND
+            )
+            groups = promise.contents[view.revision]
+            if held and any(held[g] < spec.min for g, spec in enumerate(groups)):
+                yield Broken("gang whole", f"holds {dict(held)}", view.key)
+
+
+class PodKubelets(Kubelets):
+    """Kubelets say the end of a replica to the API server, the rest as ever."""
+
+    def __init__(self, home: SecondHome, courier: Courier) -> None:
+        super().__init__(home.world, home._mix, courier, home._listed)
+        self._server = home.server
+
+    def _report(self, replica: Reported, phase: Phase) -> None:
+        if phase not in (Phase.DONE, Phase.FAILED):
+            super()._report(replica, phase)
+            return
+        key, revision, group, ordinal = replica
+        view = self._server.objects.get(Replica(*uid_of(key), group, ordinal))
+        if view is not None and view.revision == revision:
+            is_done = phase is Phase.DONE
+            self._server.finish(view, ObjectState.DONE if is_done else ObjectState.FAILED)
+
+
+def config_of(config: BinderConfig) -> BinderConfig:
+    """Short times, so that repairs happen within a history."""
+    return BinderConfig(
+        masks_max=config.masks_max,
+        settle_rows_max=config.settle_rows_max,
+        gang_repair_ms_max=1_500,
+        post_retry_ms=100,
+        posts_max=4,
+    )
