@@ -187,7 +187,7 @@ class DispatcherCore:
                     self._begin_binder(peer)
                 elif hello.role == "scheduler":
                     self._router.add(peer, hello)
-                    self._waiting.wake(now_us, SCHEDULER)
+                    self._waiting.parked.wake(SCHEDULER)
             case PeerDown(peer=peer):
                 self._end(now_us, peer)
             case Tick():

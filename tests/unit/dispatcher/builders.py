@@ -110,7 +110,9 @@ def a_member(name: str, gang: str = "gang", size: int = 2, **fields: Any) -> Mem
     return Member(gang=gang, name=name, size=size, **made)
 
 
-def a_report(*rows: tuple[str, Phase], group: int = 0, ordinal: int = 0, revision: int = 0) -> Report:
+def a_report(
+    *rows: tuple[str, Phase], group: int = 0, ordinal: int = 0, revision: int = 0
+) -> Report:
     return Report(
         tuple(key for key, _ in rows),
         ReportRows.of(
@@ -303,7 +305,9 @@ class Desk:
 
     def sent(self, kind: type) -> list[tuple[str, Any]]:
         """(peer, body) of the last event's sends of a kind."""
-        return [(e.peer, e.body) for e in self.effects if isinstance(e, Send) if type(e.body) is kind]
+        return [
+            (e.peer, e.body) for e in self.effects if isinstance(e, Send) if type(e.body) is kind
+        ]
 
     def assigned_now(self, peer: str | None = None) -> list[str]:
         """Keys that the last event assigned (to a peer), in order."""
@@ -366,8 +370,8 @@ def check_conservation(core: DispatcherCore) -> None:
     assert len(known) == table.count
     assert sum(units.state[h] != State.FINISHED for h in known) == table.live_count
     places: dict[int, list[State]] = {handle: [] for handle in known}
-    for handle in _queued(core):
-        places[handle[0]].append(handle[1])
+    for entry, queue in _queued(core):
+        places[entry].append(queue)
     for flight in core._flights._flights:
         members = core._flights.members(flight).tolist()
         assert len(members) == flight.open_count
