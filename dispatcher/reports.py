@@ -74,8 +74,6 @@ class Reports:
         said = "is none of STARTING, READY, FAILED, DONE"
         _refuse(refused, ~is_phase, Status.INVALID_ARGUMENT, "phase", said)
         safe = np.maximum(handles, 0)
-        if not self._table.end:
-            return np.empty(0, np.int64)
         is_other = (handles >= 0) & (rows.revision != 0)
         is_other &= rows.revision != units.revision[safe]
         _refuse(refused, is_other, Status.FAILED_PRECONDITION, "revision", "is not the present one")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.columns import I32, I64, U8, U16, U32, U64
-from cell.uid_index import ABSENT, UidIndex
+from cell.uid_index import UidIndex
 from cell.unit import Phase
 from dispatcher.columns import Blocks, Columns, I64s, U64s, mix, offsets, ranges, sums
 from dispatcher.dictionary import Classes, Names
@@ -135,6 +135,9 @@ class Table:
         self.finished: deque[int] = deque()
         self.finished_count = 0
         self._free: list[int] = []
+        # Row 0 can always be read, which lets unknown handles be masked instead of branched on.
+        for columns in (self.units, self.groups, self.replicas):
+            columns.reserve(1)
         self._group_blocks = Blocks()
         self._replica_blocks = Blocks()
 
@@ -232,14 +235,12 @@ class Table:
     # Reading
 
     def find(self, hi: U64s, lo: U64s) -> I64s:
-        """Handles of uids, ABSENT where unknown."""
+        """Handles of uids, -1 where unknown."""
         return self.index.find(hi, lo)
 
     def resolve(self, handles: NDArray[Any], hi: U64s, lo: U64s) -> I64s:
         """Handles that came back from a peer, verified by uid; a wrong one is looked up."""
         found = np.minimum(handles.astype(np.int64), max(self.end - 1, 0))
-        if not self.end:
-            return np.full(len(handles), ABSENT, np.int64)
         units = self.units
         is_right = (units.uid_hi[found] == hi) & (units.uid_lo[found] == lo)
         is_right &= units.state[found] != State.FREE

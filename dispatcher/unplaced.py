@@ -36,8 +36,6 @@ class Refusals:
         rows, units = body.rows, self._table.units
         handles = self._table.resolve(rows.handle, rows.uid_hi, rows.uid_lo)
         safe = np.maximum(handles, 0)
-        if not self._table.end:
-            return
         is_mine = (handles >= 0) & (units.attempt[safe] == rows.attempt) & (rows.attempt > 0)
         is_mine &= units.state[safe] == State.FLIGHT
         items = np.flatnonzero(is_mine)
