@@ -127,9 +127,14 @@ async def end_of(call: Any) -> tuple[grpc.StatusCode, str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_fails_in_grpc(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """A call that gRPC cannot end leaves its peer hanging, and only gRPC's own log says so."""
+    """A call that gRPC cannot end leaves its peer hanging, and only gRPC's own log says so.
+
+    Its poller is shared by all loops of a process, so what it says of a closed one is not about
+    this test (grpc#25364).
+    """
     yield
-    assert not [entry.getMessage() for entry in caplog.get_records("call")]
+    said = [str(e.exc_info[1] if e.exc_info else e.msg) for e in caplog.get_records("call")]
+    assert not [text for text in said if "Event loop is closed" not in text]
 
 
 @pytest.fixture
