@@ -44,7 +44,7 @@ from cell.messages import (
     UnitView,
     Unplaced,
 )
-from cell.reasons import Refusal, Status
+from cell.reasons import Refusal, Status, Wake
 from cell.unit import Phase, uid_of
 from dispatcher import requests
 from dispatcher.amendments import Amendments
@@ -181,6 +181,9 @@ class DispatcherCore:
             case Received(body=Ability(is_ready=is_ready), peer=peer):
                 if peer in self._router.schedulers:
                     self._router.schedulers[peer].is_ready = is_ready
+                    if is_ready:
+                        # Its tables are new: what its former ones assumed is forgotten.
+                        self._waiting.wake(now_us, Wake.ROOM_FREED)
             case PeerUp(peer=peer, hello=hello):
                 self._end(now_us, peer)
                 if hello.role == "binder":
@@ -227,6 +230,8 @@ class DispatcherCore:
     def _on_settle(self, now_us: int, settle: Settle) -> None:
         if settle.wakes:
             self._waiting.wake(now_us, settle.wakes)
+        if self._settling.is_room_assumed_in(settle):
+            self._waiting.wake(now_us, Wake.ROOM_FREED)
         rows = self._settling.take(now_us, settle)
         if rows is None:
             return

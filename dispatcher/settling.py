@@ -27,6 +27,8 @@ from dispatcher.waiting.sets import Waiting
 
 _VOLATILE = (Verdict.REJECTED, Verdict.STALE)
 """They end an attempt, which no record knows of."""
+_ROOMLESS = (*_VOLATILE, Verdict.CANCELLED, Verdict.ALREADY)
+"""Settlements of plans whose room was only assumed."""
 _FREE_REASON = np.full(len(Phase), Reason.CANCELLED, np.uint16)
 _FREE_REASON[Phase.DONE] = Reason.REPORTED_DONE
 _FREE_REASON[Phase.FAILED] = Reason.REPORTED_FAILED
@@ -87,6 +89,14 @@ class Settling:
         self._apply(now_us, handles, outcomes, rows.attempt)
         is_durable = ~np.isin(rows.verdict, _VOLATILE)
         return outcomes if is_durable.all() else outcomes.take(is_durable)
+
+    def is_room_assumed_in(self, settle: Settle) -> bool:
+        """Whether a plan came to nothing whose room a scheduler had assumed.
+
+        1. A scheduler plans a unit and assumes its room. 2. It refuses another for lack of it, which
+        parks. 3. The plan is refused, or void: the room is there again, and nobody freed it.
+        """
+        return bool(np.isin(settle.rows.verdict, _ROOMLESS).any())
 
     def replay(self, now_us: int, following: int, rows: OutcomeRows) -> None:
         """Apply what a record holds."""

@@ -61,14 +61,10 @@ class ReleaseBook:
 
     def _seen(self, seen: Seen) -> None:
         """Everything under a prefix at one moment: what was on its way before got lost."""
-        before = {k: s for k, s in self._sights.items() if k.startswith(seen.prefix)}
-        for key in before:
+        for key in [key for key in self._sights if key.startswith(seen.prefix)]:
             del self._sights[key]
         for view in seen.views:
-            sight = self._sights[view.key] = _sight_of(view)
-            if view.key in before:
-                # A request of unknown fate may still take effect: its row counts as stopped.
-                sight.asked = max(sight.asked, before[view.key].asked)
+            self._sights[view.key] = _sight_of(view)
 
     def _changed(self, changes: Changes) -> None:
         rows = changes.rows
