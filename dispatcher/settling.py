@@ -93,7 +93,7 @@ class Settling:
     def is_room_assumed_in(self, settle: Settle) -> bool:
         """Whether a plan came to nothing whose room a scheduler had assumed.
 
-        1. A scheduler plans a unit and assumes its room. 2. It refuses another for lack of it, which
+        1. A scheduler plans a unit, assuming its room. 2. It refuses another for lack of it, which
         parks. 3. The plan is refused, or void: the room is there again, and nobody freed it.
         """
         return bool(np.isin(settle.rows.verdict, _ROOMLESS).any())
