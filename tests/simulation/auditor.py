@@ -105,9 +105,12 @@ class Auditor:
         """A key is free again once its unit has ended and was forgotten."""
         for key in body.keys:
             promise = self.promises.by_key.get(key)
-            if promise is None or not promise.is_acked or node.core.unit(key) is not None:
+            if promise is None or node.core.unit(key) is not None:
                 continue
-            self._check_known(promise, None)
+            if promise.is_acked:
+                self._check_known(promise, None)
+            elif not self.ledger.unit_of(key).ended:
+                continue  # What was not acked and never bound may not have been durable.
             self.promises.begin_again(key)
             self.watch.begin_again(key)
             self.ledger.begin_again(key)

@@ -103,7 +103,8 @@ def _unit(
     word = view.word.upper()
     if promise.is_cancel_acked and word not in OVER:
         yield Broken("cancelled units end", f"is {view.word}", promise.key)
-    if view.revision != promise.acked_revision:
+    is_asked = view.revision in promise.contents
+    if view.revision < promise.acked_revision or not is_asked:
         seen = f"revision {view.revision}, acked {promise.acked_revision}"
         yield Broken("acked implies durable", seen, promise.key)
         return

@@ -139,7 +139,8 @@ class Node:
 
     def pause(self, duration_us: int) -> None:
         """Stand still until the time is over."""
-        self.paused_until_us = self.world.now_us + duration_us
+        if not self.is_paused:  # A longer pause would put what waits already behind what comes.
+            self.paused_until_us = self.world.now_us + duration_us
         life = self.life
         self.world.at(self.paused_until_us, lambda: self._go_on(life))
 
