@@ -84,7 +84,12 @@ class Port:
             self.transmit(link.frame(self.owner.now_us, wire.pack(body)))
 
     def break_session(self) -> None:
-        """The connection was reset: this end learns it at once."""
+        """The connection was reset: this end learns it at once, or when it goes on after a pause:
+        told in between it would come behind the greeting of the next session.
+        """
+        if self.owner.is_paused:
+            self._world.at(self.owner.paused_until_us, self.break_session)
+            return
         if self.link is not None and self.link.is_up:
             self.link.end()
             self._tell_down()
