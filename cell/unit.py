@@ -94,7 +94,7 @@ class UnitBatch(Table):
 
 
 class GroupBatch(Table):
-    """Replica groups, consecutive per unit. `klass` and `pin` index the request's classes and pins."""
+    """Replica groups, consecutive per unit; `klass` and `pin` index the request's lists."""
 
     klass: U32
     count: U32

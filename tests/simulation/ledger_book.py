@@ -107,8 +107,12 @@ class LedgerBook:
         self.stamp = stamp
         self.apply(claims_of(changes))
 
-    def apply(self, rows: list[Claim]) -> None:
-        """Apply claims in order; frees and adds of one commit are judged together."""
+    def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
+        """Apply claims in order; frees and adds of one commit are judged together.
+
+        Of several commits only the sum may be seen: a gang is bound, a node of it goes, and the binder
+        dies before it told of either. Then its minima are not judged.
+        """
         before = {row.node: Counter(self.used.get(row.node, Counter())) for row in rows}
         placed: dict[Uid, None] = {}
         for row in rows:
@@ -118,7 +122,7 @@ class LedgerBook:
                 placed[row.uid] = None
         for name in sorted(before):
             self._check_capacity(name, before[name])
-        for uid in placed:
+        for uid in placed if is_all_seen else ():
             self.check_gang(uid)
 
     def replace(self, changes: LedgerChanges) -> None:
@@ -137,7 +141,8 @@ class LedgerBook:
         frees = [
             Claim(c.uid, c.revision, c.group, c.ordinal, c.node, ClaimState.FREE) for c in moved
         ]
-        self.apply(frees + [row for name, row in now.items() if known.get(name) != row])
+        changed = [row for name, row in now.items() if known.get(name) != row]
+        self.apply(frees + changed, is_all_seen=False)
 
     def check_gang(self, uid: Uid) -> None:
         """All minima or nothing: what was bound and has ended since counts."""
