@@ -110,8 +110,8 @@ class LedgerBook:
     def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
         """Apply claims in order; frees and adds of one commit are judged together.
 
-        Of several commits only the sum may be seen: a gang is bound, a node of it goes, and the binder
-        dies before it told of either. Then its minima are not judged.
+        Of several commits only the sum may be seen: a gang is bound, a node of it goes, and the
+        binder dies before it told of either. Then its minima are not judged.
         """
         before = {row.node: Counter(self.used.get(row.node, Counter())) for row in rows}
         placed: dict[Uid, None] = {}

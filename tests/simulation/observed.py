@@ -62,7 +62,7 @@ class ObservedLedger(LedgerBook):
         super().__init__(promises, nodes, is_gang_atomic=False)
         self._desk = desk
 
-    def apply(self, rows: list[Claim]) -> None:
+    def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
         """Apply claims in order."""
         decided: set[str] = set()
         for row in rows:

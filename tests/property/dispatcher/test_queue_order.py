@@ -61,7 +61,8 @@ class Bench:
 
     def first(self, count: int) -> list[int]:
         routes = range(len(self.table.routes.profiles))
-        return self.waiting.active.first(count, routes).tolist()
+        found: list[int] = self.waiting.active.first(count, routes).tolist()
+        return found
 
 
 @settings(max_examples=200, deadline=None)
