@@ -181,6 +181,8 @@ def test_other_shape_is_woken_too() -> None:
 
 def test_shape_that_nothing_wakes_is_tried_after_a_time() -> None:
     desk = a_full_desk(3, wave_min=1, parked_retry_ms_max=500)
+    desk.after(30)  # The wake of a scheduler that is ready is repeated once.
+    desk.refuse("u00")
     desk.after(499)
     assert desk.assigned_now() == []
     desk.after(1)
