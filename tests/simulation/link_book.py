@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from cell.messages import Assign, Command, Plan, Settle, State
-from cell.unit import Verdict
+from cell.unit import WHOLE_UNIT, Verdict
 from tests.simulation.ledger_book import LedgerBook
 from tests.simulation.node import Node
 from tests.simulation.world import Broken
 
 Outcome = tuple[Any, ...]
+_ENDS = (Verdict.FAILED, Verdict.RELEASED)
 
 
 class LinkBook:
@@ -99,6 +100,10 @@ class LinkBook:
             if number not in self._outcomes:
                 self._outcomes[number] = outcome
                 self._fence(uid, verdict, row["revision"])
+                if verdict in _ENDS and row["ordinal"] != WHOLE_UNIT:
+                    # The claim's whole life may have fallen between two lives of the binder.
+                    replica = (row["group"], row["ordinal"])
+                    self._ledger.unit(uid).ended.setdefault(replica, row["revision"])
             elif self._outcomes[number] != outcome:
                 seen = f"{number} was {self._outcomes[number]} and is {outcome}"
                 raise Broken("an outcome keeps its number", seen, uid)
