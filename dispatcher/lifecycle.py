@@ -69,8 +69,9 @@ class Lifecycle:
             handles = handles[~is_asked]
         waiting, is_over = self._counts(handles)
         failed = (units.is_failed[handles] != 0) & (waiting > 0)
-        failed &= units.state[handles] != State.FLIGHT
         if failed.any():
+            # Also what is in flight: facts follow from records alone, and these know no flight.
+            self.land(handles[failed])
             self._fail_rest(now_us, handles[failed])
             waiting, is_over = self._counts(handles)
         self._finish(now_us, handles[is_over])

@@ -171,6 +171,7 @@ class Settling:
         handles, rows = part.handles, part.rows
         is_open = part.is_present & (units.op[handles] == Op.NONE)
         if not is_open.all():
+            self._found_in_amend(part)
             self._fence_old(now_us, part)
             # While a cancel or release is under way, what it frees is not shown as bound.
             handles, rows = handles[is_open], rows.take(is_open)
@@ -258,6 +259,24 @@ class Settling:
         units.reason[owner] = reasons
         self._news.replicas(found, reasons)
         self._land_whole(now_us, _once(handles))
+
+    def _found_in_amend(self, part: Part) -> None:
+        """A claim that was made just before its amendment was asked for: it is amended with the
+        others, or kept with them when that is refused.
+
+        1. The rest of a unit is in flight. 2. The unit is amended in place. 3. The plan of the rest
+        is committed, then the binder takes the command.
+        """
+        table, units = self._table, self._table.units
+        is_old = ~part.is_present & (units.op[part.handles] == Op.AMEND)
+        if not is_old.any():
+            return
+        rows = part.rows.take(is_old)
+        found, exists = table.replica_rows(part.handles[is_old], rows.group, rows.ordinal)
+        fresh = exists & (table.replicas.phase[found] == Phase.WAITING)
+        table.replicas.phase[found[fresh]] = Phase.PLACING
+        table.replicas.node[found[fresh]] = rows.node[fresh]
+        self._news.replicas(found[fresh])
 
     def _lost_in_amend(self, part: Part) -> None:
         """A claim that is gone before its amendment was settled: the new revision places it anew.

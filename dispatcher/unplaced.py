@@ -42,15 +42,11 @@ class Refusals:
         items = items[_first_of_each(handles[items])]
         handles = handles[items]
         self._lifecycle.land(handles)
-        # The rest of a unit that has failed meanwhile is not tried again.
-        self._lifecycle.review(now_us, handles[units.is_failed[handles] != 0])
-        is_open = units.state[handles] == State.LOOSE
         is_unready = rows.reason[items] == Reason.SCHEDULER_UNREADY
-        again = handles[is_open & is_unready]
+        again = handles[is_unready]
         self._news.units(again, Phase.WAITING)
         self._waiting.activate(again)
-        left = is_open & ~is_unready
-        self._park(now_us, body, handles[left], items[left])
+        self._park(now_us, body, handles[~is_unready], items[~is_unready])
 
     def park_unknown(self, now_us: int, handles: I64s, profile: str) -> None:
         """No scheduler runs what these units need: one that comes wakes them."""

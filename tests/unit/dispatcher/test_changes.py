@@ -272,6 +272,22 @@ def test_replica_lost_while_amending_is_placed_at_the_new_revision() -> None:
     assert (row["first"], row["count"], row["min"], row["revision"]) == (0, 1, 1, 2)
 
 
+def test_claim_made_just_before_its_amendment_is_kept_with_the_others() -> None:
+    desk = a_desk(a_unit("u", a_group(count=3, min=1)))
+    desk.bind("u", 0)
+    late = desk.outcome("u", Verdict.BOUND, ordinal=1, node="n1")
+    desk.amend("u", 2, a_group(cpu=3, count=3, min=1))
+    no = {"revision": 2, "ordinal": WHOLE_UNIT, "reason": Reason.CONFLICT, "node": ""}
+    desk.settle(late, desk.outcome("u", Verdict.REJECTED, **no))
+    view = desk.core.unit("u")
+    assert view is not None
+    assert [(r.phase, r.node) for r in view.replicas] == [
+        ("PLACING", "n0"),
+        ("PLACING", "n1"),
+        ("WAITING", ""),
+    ]
+
+
 def test_unit_of_which_something_has_ended_is_not_amended() -> None:
     desk = a_bound_desk(a_group(count=2))
     desk.report("u", Phase.DONE)

@@ -172,13 +172,19 @@ def test_waiting_rest_of_a_failed_unit_fails_with_it() -> None:
     assert desk.state("e") is State.HELD
 
 
-def test_rest_in_flight_of_a_failed_unit_may_still_be_bound() -> None:
+def test_rest_in_flight_of_a_failed_unit_fails_too_and_is_given_back() -> None:
+    """Also after a restart: a record knows of no flight."""
     desk = a_desk(a_unit("e", a_group(count=3, min=1)))
     desk.bind("e", 0)
     assert desk.state("e") is State.FLIGHT
     desk.report("e", Phase.FAILED)
+    desk.commands.clear()
     desk.bind("e", 1)
-    assert phases(desk, "e")[1] == "BOUND"
+    assert phases(desk, "e") == ["FAILED"] * 3
+    assert [(row["op"], row["ordinal"]) for row in desk.commands] == [(CommandOp.FREE, 1)]
+    want = encoded(desk.core)
+    desk.restart()
+    assert encoded(desk.core) == want
 
 
 def test_claim_of_a_forgotten_unit_is_given_back() -> None:
