@@ -99,7 +99,8 @@ class Auditor:
     def is_over(self, promise: Promise) -> bool:
         """Whether a unit may have ended, as far as the ledger and clients have said."""
         book = self.ledger.unit_of(promise.key)
-        return promise.is_cancel_asked or (bool(book.ended) and not book.claims)
+        has_ended = bool(book.ended) or book.is_end_told
+        return promise.is_cancel_asked or (has_ended and not book.claims)
 
     def _note_rebirths(self, node: Node, body: Submit) -> None:
         """A key is free again once its unit has ended and was forgotten."""

@@ -51,6 +51,8 @@ class UnitBook:
     fence: int = 0
     """Revisions below may not bind any more: the binder said so."""
     is_cancelled: bool = False
+    is_end_told: bool = False
+    """A settlement has told of a replica's end, be its claim seen or not."""
 
 
 class LedgerBook:

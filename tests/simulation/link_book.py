@@ -102,8 +102,7 @@ class LinkBook:
                 self._fence(uid, verdict, row["revision"])
                 if verdict in _ENDS and row["ordinal"] != WHOLE_UNIT:
                     # The claim's whole life may have fallen between two lives of the binder.
-                    replica = (row["group"], row["ordinal"])
-                    self._ledger.unit(uid).ended.setdefault(replica, row["revision"])
+                    self._ledger.unit(uid).is_end_told = True
             elif self._outcomes[number] != outcome:
                 seen = f"{number} was {self._outcomes[number]} and is {outcome}"
                 raise Broken("an outcome keeps its number", seen, uid)
