@@ -100,11 +100,6 @@ class Book:
         self._rows.append(row)
         self._units.add((row["uid_hi"], row["uid_lo"]))
 
-    def add_all(self, journal: Journal, *, is_told: bool = True) -> None:
-        """Apply a journal behind what is gathered."""
-        self._flush()
-        self._apply(journal, is_told=is_told and not self.is_mute)
-
     def terminate(self, claim: int) -> None:
         """The claim's replica is going."""
         self._flush()
