@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from cell.home import ObjectState
 from cell.messages import Acks, ClaimState, LedgerChanges
 from cell.node import NodeSpec
+from cell.unit import uid_of
 from tests.simulation import room
 from tests.simulation.api_server import ApiServer
 from tests.simulation.auditor import Auditor
@@ -19,7 +21,7 @@ from tests.simulation.ledger_book import Claim, LedgerBook, claims_of
 from tests.simulation.link_book import LinkBook
 from tests.simulation.node import Node
 from tests.simulation.node_book import NodeBook
-from tests.simulation.promises import Promises
+from tests.simulation.promises import Promise, Promises
 from tests.simulation.world import SECOND, Broken, World
 
 LAG_US = 6 * SECOND
@@ -45,6 +47,13 @@ class ServerDesk:
         ends = [at_us for at_us, _ in past[1:]] + [self._world.now_us]
         since_us = self._world.now_us - LAG_US
         return [spec for (_, spec), end_us in zip(past, ends, strict=True) if end_us >= since_us]
+
+    def is_bound(self, uid: tuple[int, int]) -> bool:
+        """Whether an object of a unit is bound."""
+        return any(
+            (name.uid_hi, name.uid_lo) == uid and view.state is ObjectState.BOUND
+            for name, view in self._server.objects.items()
+        )
 
     def _answered(self, body: Any, answer: Acks, answered: Callable[[Any], None]) -> None:
         for name, node in self._server.nodes.items():
@@ -113,11 +122,20 @@ class ObservedAuditor(Auditor):
 
     def __init__(self, desk: ServerDesk) -> None:
         super().__init__(is_gang_atomic=False)
+        self._desk = desk
+        self.bound: set[tuple[int, int]] = set()
+        """Units of which an object was ever bound."""
         desk.told = self.nodes.answered
         self.ledger = ObservedLedger(self.promises, self.nodes, desk)
         self.ledger.told_cancelled = self.watch.cancelled
         self.links = LinkBook(self.ledger)
         self.links.may_skip_numbers = True
+
+    def is_over(self, promise: Promise) -> bool:
+        """Whether a unit may have ended: objects were bound and none is any more."""
+        uid = uid_of(promise.key)
+        was_bound = uid in self.bound and not self._desk.is_bound(uid)
+        return was_bound or super().is_over(promise)
 
     def started(self, node: Node) -> None:
         """See node.Ear; nodes are the API server's, so a binder has none to remember."""
