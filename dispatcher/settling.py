@@ -16,18 +16,20 @@ from numpy.typing import NDArray
 
 from cell.messages import Settle
 from cell.reasons import Reason, text
-from cell.unit import WHOLE_UNIT, Phase, Verdict
+from cell.unit import WHOLE_UNIT, Verdict
+from dispatcher.codes import PHASES, Op, Phase, State
 from dispatcher.columns import I64s
-from dispatcher.commands import Asked, Op
+from dispatcher.commands import Asked
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
 from dispatcher.records import OutcomeRows
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.sets import Waiting
 
-_VOLATILE = (Verdict.REJECTED, Verdict.STALE)
+_IS_VOLATILE = np.zeros(256, np.bool_)
+_IS_VOLATILE[[Verdict.REJECTED, Verdict.STALE]] = True
 """They end an attempt, which no record knows of."""
-_FREE_REASON = np.full(len(Phase), Reason.CANCELLED, np.uint16)
+_FREE_REASON = np.full(PHASES, Reason.CANCELLED, np.uint16)
 _FREE_REASON[Phase.DONE] = Reason.REPORTED_DONE
 _FREE_REASON[Phase.FAILED] = Reason.REPORTED_FAILED
 
@@ -85,7 +87,7 @@ class Settling:
         )
         handles = self._table.resolve(rows.handle, rows.uid_hi, rows.uid_lo)
         self._apply(now_us, handles, outcomes, rows.attempt)
-        is_durable = ~np.isin(rows.verdict, _VOLATILE)
+        is_durable = ~_IS_VOLATILE[rows.verdict]
         return outcomes if is_durable.all() else outcomes.take(is_durable)
 
     def replay(self, now_us: int, following: int, rows: OutcomeRows) -> None:
@@ -241,6 +243,8 @@ class Settling:
             owner = np.concatenate((owner, np.full(len(more), handles[i])))
             reasons = np.concatenate((reasons, np.full(len(more), rows.reason[i], np.uint16)))
         table.replicas.freeing[found] = 0
+        unbound = (reasons == Reason.CONFLICT) & (table.replicas.phase[found] == Phase.PLACING)
+        self._never_bound(found[unbound])
         is_claim = table.is_claim(found)
         found, owner, reasons = found[is_claim], owner[is_claim], reasons[is_claim]
         table.replicas.phase[found] = Phase.FAILED
@@ -248,6 +252,12 @@ class Settling:
         units.reason[owner] = reasons
         self._news.replicas(found, reasons)
         self._land_whole(now_us, _once(handles))
+
+    def _never_bound(self, rows: I64s) -> None:
+        """Replicas that were accepted by a binder which died before it bound them: placed anew."""
+        self._table.replicas.phase[rows] = Phase.WAITING
+        self._table.replicas.node[rows] = -1
+        self._news.replicas(rows, Reason.CONFLICT)
 
     def _lost_in_amend(self, part: Part) -> None:
         """A claim that is gone before its amendment was settled: the new revision places it anew.
@@ -337,8 +347,18 @@ class Settling:
             part.handles[single], part.rows.group[single], part.rows.ordinal[single]
         )
         table.replicas.freeing[found[exists]] = 0
+        self._done(_only(part, single), found, exists)
         touched = np.concatenate((answered, part.handles[single]))
         self._lifecycle.review(now_us, _once(touched))
+
+    def _done(self, part: Part, found: I64s, exists: NDArray[np.bool_]) -> None:
+        """Replicas that have ended by themselves, as an API server shows it: nobody reports it."""
+        table, units = self._table, self._table.units
+        is_done = exists & part.is_present & (part.rows.reason == Reason.REPORTED_DONE)
+        done = found[is_done & (units.op[part.handles] != Op.CANCEL)]
+        done = done[table.is_claim(done)]
+        table.replicas.phase[done] = Phase.DONE
+        self._news.replicas(done, Reason.REPORTED_DONE)
 
 
 def _only(part: Part, chosen: NDArray[np.bool_]) -> Part:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from cell.messages import Unplaced
 from cell.reasons import Reason, Wake, text
-from cell.unit import Phase
+from dispatcher.codes import Phase, State
 from dispatcher.columns import I64s
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.parked import SCHEDULER
 from dispatcher.waiting.sets import Waiting
 

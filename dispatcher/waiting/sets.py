@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dispatcher.codes import State
 from dispatcher.columns import I64s, mix
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.active import Active
 from dispatcher.waiting.backoff import Backoff
 from dispatcher.waiting.parked import Parked
@@ -58,7 +59,7 @@ class Waiting:
         self.parked.back(now_us, handles, is_refused=True)
         self.parked.put(now_us, handles, shapes.tolist(), mask)
 
-    def leave(self, handles: I64s, state: State) -> None:
+    def leave(self, handles: I64s, state: int) -> None:
         """Out of whatever set they are in."""
         self._table.units.ticket[handles] = 0
         self._table.units.state[handles] = state
@@ -99,7 +100,7 @@ class Waiting:
         soon = now_us + 1 if self.parked.is_look_due else 0
         return min((at_us for at_us in (*times, soon) if at_us), default=0)
 
-    def _enter(self, handles: I64s, state: State) -> None:
+    def _enter(self, handles: I64s, state: int) -> None:
         units = self._table.units
         count = len(handles)
         tickets: NDArray[Any] = np.arange(self._tickets + 1, self._tickets + count + 1)

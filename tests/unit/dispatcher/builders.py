@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,26 @@ from cell.unit import (
     Verdict,
     uid_of,
 )
+from dispatcher import codes
 from dispatcher.config import DispatcherConfig
 from dispatcher.core import DispatcherCore
 from dispatcher.records import Record
-from dispatcher.table import State
+
+
+class State(IntEnum):
+    """Names of `codes.State`."""
+
+    FREE = codes.State.FREE
+    GATHERING = codes.State.GATHERING
+    LOOSE = codes.State.LOOSE
+    ACTIVE = codes.State.ACTIVE
+    BACKOFF = codes.State.BACKOFF
+    PARKED = codes.State.PARKED
+    FLIGHT = codes.State.FLIGHT
+    COMMANDED = codes.State.COMMANDED
+    HELD = codes.State.HELD
+    FINISHED = codes.State.FINISHED
+
 
 MS = 1_000
 START_US = 1_700_000_000_000_000

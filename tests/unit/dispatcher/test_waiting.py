@@ -8,8 +8,7 @@ from cell.messages import Assign
 from cell.reasons import Reason, Wake
 from cell.unit import Phase, Verdict
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import Desk, a_group, a_unit
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_unit
 
 
 def a_desk(**fields: int) -> Desk:
