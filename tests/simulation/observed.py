@@ -17,7 +17,7 @@ from cell.unit import uid_of
 from tests.simulation import room
 from tests.simulation.api_server import ApiServer
 from tests.simulation.auditor import Auditor
-from tests.simulation.ledger_book import Claim, LedgerBook, claims_of
+from tests.simulation.ledger_book import Claim, LedgerBook, Replica, Uid, claims_of
 from tests.simulation.link_book import LinkBook
 from tests.simulation.node import Node
 from tests.simulation.node_book import NodeBook
@@ -70,6 +70,8 @@ class ObservedLedger(LedgerBook):
     def __init__(self, promises: Promises, nodes: NodeBook, desk: ServerDesk) -> None:
         super().__init__(promises, nodes, is_gang_atomic=False)
         self._desk = desk
+        self._decided: set[tuple[Uid, Replica]] = set()
+        """Claims that this binder has decided on; others it was shown."""
 
     def apply(self, rows: list[Claim]) -> None:
         """Apply claims in order."""
@@ -81,9 +83,11 @@ class ObservedLedger(LedgerBook):
                 if before is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
                 book.ended[row.replica] = before.revision
+                self._decided.discard((row.uid, row.replica))
                 continue
             if before is None and row.state == ClaimState.COMMITTING:
                 self._check_decision(row)
+                self._decided.add((row.uid, row.replica))
                 decided.add(row.node)
             book.claims[row.replica] = row
         for name in sorted(decided):
@@ -93,6 +97,7 @@ class ObservedLedger(LedgerBook):
         """A new binder knows nothing until it has listed."""
         for book in self.units.values():
             book.claims.clear()
+        self._decided.clear()
         self.apply(claims_of(changes))
 
     def _check_decision(self, row: Claim) -> None:
@@ -106,10 +111,11 @@ class ObservedLedger(LedgerBook):
     def _check_room(self, name: str) -> None:
         """What we hold on a node fits what it was of late; what others bound is not our doing."""
         used: Counter[str] = Counter()
-        for (uid, group, _), claim in self.claims().items():
-            promise = self._promises.by_uid.get(uid)
-            if claim.node == name and promise is not None and claim.state != ClaimState.BOUND:
-                used.update(room.demand_of(promise.contents[claim.revision][group].klass))
+        for uid, replica in self._decided:
+            claim = self.unit(uid).claims[replica]
+            if claim.node == name:
+                spec = self.groups(uid, claim.revision)[claim.group]
+                used.update(room.demand_of(spec.klass))
         for node in self._desk.recent(name):
             offers = room.allocatable_of(node)
             if all(amount <= offers.get(resource, 0) for resource, amount in used.items()):

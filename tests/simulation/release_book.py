@@ -60,15 +60,12 @@ class ReleaseBook:
                 self._called(effect.body)
 
     def _seen(self, seen: Seen) -> None:
-        """Everything under a prefix at one moment: what was on its way before got lost."""
-        before = {k: s for k, s in self._sights.items() if k.startswith(seen.prefix)}
-        for key in before:
+        """Everything under a prefix at one moment: requests that are not seen here got lost, for a
+        session is ordered and its end is an end."""
+        for key in [key for key in self._sights if key.startswith(seen.prefix)]:
             del self._sights[key]
         for view in seen.views:
-            sight = self._sights[view.key] = _sight_of(view)
-            if view.key in before:
-                # A request of unknown fate may still take effect: its row counts as stopped.
-                sight.asked = max(sight.asked, before[view.key].asked)
+            self._sights[view.key] = _sight_of(view)
 
     def _changed(self, changes: Changes) -> None:
         rows = changes.rows

@@ -85,6 +85,7 @@ class SecondHome(Simulation):
             if luck.random() < ENABLED_RATIO:
                 setattr(server, name, luck.choice(ratios))
         return {
+            **super()._own_faults(),
             "foreign object": self._add_stranger,
             "object deleted": self._delete_object,
             "foreign binding": self._bind_object,
