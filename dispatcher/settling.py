@@ -284,6 +284,7 @@ class Settling:
         is_attempt = in_flight & (part.attempt == units.attempt[handles])
         is_amend = (part.verdict == Verdict.REJECTED) & part.is_present
         is_amend = is_amend & ~in_flight & (units.op[handles] == Op.AMEND)
+        is_news = is_amend & (units.reason[handles] != part.rows.reason)
         for chosen in (is_attempt, is_amend):
             back = _once(handles[chosen])
             if not len(back):
@@ -291,7 +292,7 @@ class Settling:
             self._lifecycle.land(back)
             self._say_why(handles[chosen], part.rows.take(chosen))
             self._waiting.back_off(now_us, back)
-        rows = table.all_replicas(_once(handles[is_amend]))
+        rows = table.all_replicas(_once(handles[is_news]))
         claims = rows[table.is_claim(rows)]
         self._news.replicas(claims, units.reason[table.replicas.unit[claims]])
 
@@ -301,7 +302,7 @@ class Settling:
         units.wakes[handles] = 0
         for reason in np.unique(rows.reason).tolist():
             same = _once(handles[rows.reason == reason])
-            self._table.whys[same] = text(reason)
+            self._table.whys[same] = text(reason).strip()
             waiting = same[units.op[same] == Op.NONE]
             self._news.units(waiting, Phase.WAITING, reason)
 
