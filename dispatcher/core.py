@@ -229,7 +229,7 @@ class DispatcherCore:
 
     def _on_settle(self, now_us: int, settle: Settle) -> None:
         if settle.wakes:
-            self._waiting.wake(now_us, settle.wakes)
+            self._waiting.parked.wake(settle.wakes, (self._binder_term, settle.generation))
         rows = self._settling.take(now_us, settle)
         if rows is None:
             return
@@ -243,6 +243,7 @@ class DispatcherCore:
         self._asked.begin_session()
         if DERIVED in hello.features:
             self._follow_derived(now_us, hello.term)
+        self._binder_term = hello.term
         # A session begins with our marks, so that the binder knows them before any plan.
         self._acked = -1
 
@@ -256,7 +257,6 @@ class DispatcherCore:
         claims = self._table.all_replicas(self._table.known())
         self._asked.confirm(claims[self._table.is_claim(claims)])
         if term != self._binder_term:
-            self._binder_term = term
             self._dispatch.lose(now_us, self._flights.older_than(now_us + 1))
 
     def _end(self, now_us: int, peer: str) -> None:

@@ -17,7 +17,7 @@ from dispatcher.config import DispatcherConfig
 from dispatcher.table import Table
 from dispatcher.waiting.active import Active
 from dispatcher.waiting.backoff import Backoff
-from dispatcher.waiting.parked import Parked
+from dispatcher.waiting.parked import Parked, Stamp
 
 
 class Waiting:
@@ -46,8 +46,14 @@ class Waiting:
             self._enter(handles, State.BACKOFF)
             self.backoff.put(now_us, handles)
 
-    def park(self, now_us: int, handles: I64s, mask: int) -> None:
-        """To be tried when something named by the mask has happened."""
+    def park(self, now_us: int, handles: I64s, mask: int, seen: Stamp) -> None:
+        """To be tried when something named by the mask has happened; `seen` is the stamp of the
+        state that was looked at.
+
+        1. Room is freed; the binder tells us at once, schedulers some milliseconds later, or much
+        later one that stands still. 2. We wake a unit. 3. Its scheduler, not knowing of the room
+        yet, refuses it again. So the wake is repeated until schedulers have heard of it.
+        """
         if not len(handles):
             return
         self._enter(handles, State.PARKED)
@@ -58,6 +64,10 @@ class Waiting:
         shapes[is_rest] = mix(shapes[is_rest], units.uid_lo[handles[is_rest]])
         self.parked.back(now_us, handles, is_refused=True)
         self.parked.put(now_us, handles, shapes.tolist(), mask)
+        unheard = self.parked.after(seen) & mask
+        if unheard:
+            self._echo_mask |= unheard
+            self._echo_at_us = self._echo_at_us or now_us + self._echo_us
 
     def leave(self, handles: I64s, state: int) -> None:
         """Out of whatever set they are in."""
@@ -68,17 +78,6 @@ class Waiting:
         """Tries of parked shapes ended otherwise than by a refusal."""
         self._table.units.conflicts[handles] = 0
         self.parked.back(now_us, handles, is_refused=False)
-
-    def wake(self, now_us: int, mask: int) -> None:
-        """Something happened in the cluster; told again a little later.
-
-        1. Room is freed; the binder tells us at once, schedulers some milliseconds later. 2. We
-        wake a unit. 3. Its scheduler, not knowing of the room yet, refuses it again.
-        """
-        self.parked.wake(mask)
-        self._echo_mask |= mask
-        if not self._echo_at_us:
-            self._echo_at_us = now_us + self._echo_us
 
     def advance(self, now_us: int) -> I64s:
         """Let time pass: whoever is due or woken is active. Returns those whose wait in backoff is

@@ -1,4 +1,5 @@
-"""A binder that derives its ledger at each start: what it may have lost is asked for, or begun anew.
+"""A binder that derives its ledger at each start: what it may have lost is asked for, or begun
+anew.
 
 Each test names a race that seeds of the simulated second home have found.
 """
@@ -62,8 +63,8 @@ def test_an_ordinary_binder_is_asked_nothing() -> None:
 
 
 def test_attempts_are_void_once_another_binder_leads() -> None:
-    """1. A plan is refused, and its watermark told. 2. The binder dies before the settlement leaves.
-    3. The scheduler has nothing to return, the next binder nothing to tell."""
+    """1. A plan is refused, and its watermark told. 2. The binder dies before the settlement
+    leaves. 3. The scheduler has nothing to return, the next binder nothing to tell."""
     desk = a_desk(a_unit("u"))
     first = desk.assigned["u"]["attempt"]
     meet(desk, 1)
