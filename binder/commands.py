@@ -1,4 +1,4 @@
-"""Commands of the dispatcher as journals: cancel, release, amend, free.
+"""Commands of the dispatcher as journals: cancel, release, amend, free, confirm.
 
 Judged run by run of equal ops, each applied before the next is judged, so that a command sees what
 those before it did. Each may be repeated until its settlement has arrived, so each is idempotent:
@@ -43,6 +43,8 @@ def judge(ledger: Ledger, rows: Commands, klass: NDArray[np.int32]) -> Journal:
             return _amend(ledger, rows, klass)
         case CommandOp.FREE:
             return _free(ledger, rows, slots)
+        case CommandOp.CONFIRM:
+            return confirm(ledger, rows)
         case _:
             return _whole(rows, Verdict.REJECTED, Reason.MALFORMED_PLAN)
 
@@ -101,6 +103,18 @@ def _free(ledger: Ledger, rows: Commands, slots: Rows) -> Journal:
         argument=np.zeros(len(rows), np.int64),
         klass=np.zeros(len(rows), np.uint32),
     )
+
+
+def confirm(ledger: Ledger, rows: Commands) -> Journal:
+    """FAILED for each replica without a claim of that revision; nothing about the others."""
+    lost = []
+    for i, row in enumerate(rows.rows()):
+        claim = ledger.claim_of((row["uid_hi"], row["uid_lo"]), row["group"], row["ordinal"])
+        if claim == NONE or int(ledger.claims.revision[claim]) < row["revision"]:
+            lost.append(i)
+    journal = _whole(rows.take(lost), Verdict.FAILED, Reason.HOME_GONE)
+    journal.group, journal.ordinal = rows.group[lost], rows.ordinal[lost]
+    return journal
 
 
 def _amend(ledger: Ledger, rows: Commands, klass: NDArray[np.int32]) -> Journal:

@@ -153,6 +153,9 @@ class BinderCore:
             self._delta_at_us = 0
             effects += self._schedulers.deltas()
             effects += self._dispatcher.wake()
+        elif self._delta_at_us:
+            # This Tick was the home's, and the earliest asked for is all that a shell keeps.
+            effects.append(WakeAt(self._delta_at_us))
         return effects
 
     def _wakes(self, now_us: int) -> list[Effect]:

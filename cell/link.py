@@ -16,6 +16,9 @@ PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 HEARTBEAT_US = 100_000
 SUSPECT_US = 400_000
+DERIVED = "derived-outcomes"
+"""Feature of a binder that derives its ledger at each start: outcomes of its former life that were
+not acked are lost, so the dispatcher has what it knows confirmed at each session."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,11 +60,15 @@ class Assign(msgspec.Struct, frozen=True, tag=True):
 
 
 class Unplaced(msgspec.Struct, frozen=True, tag=True):
-    """Units that found no room, and why; shortfalls and arguments index `resources`."""
+    """Units that found no room, and why; shortfalls and arguments index `resources`. (`term`,
+    `generation`) is the newest State known by then: room freed after it was not looked at.
+    """
 
     rows: NoFits
     shortfalls: Shortfalls
     resources: tuple[str, ...] = ()
+    term: int = 0
+    generation: int = 0
 
 
 class Ability(msgspec.Struct, frozen=True, tag=True):

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from cell.classes import BadSpec
 from cell.messages import ITEMS_MAX, Amend, AmendItem, Cancel
 from cell.reasons import Reason, Refusal, Status
-from cell.unit import GROUPS_MAX, REPLICAS_MAX, GroupSpec, Phase, Place
+from cell.unit import GROUPS_MAX, REPLICAS_MAX, GroupSpec, Place
+from dispatcher.codes import Op, Phase, State
 from dispatcher.columns import I64s, offsets
-from dispatcher.commands import Asked, Op
+from dispatcher.commands import Asked
 from dispatcher.dictionary import NONE
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
@@ -31,7 +32,7 @@ from dispatcher.records import (
     GroupRows,
 )
 from dispatcher.requests import NAME_BYTES_MAX, Malformed, Refused
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.uids import find_keys
 from dispatcher.waiting.sets import Waiting
 
@@ -48,7 +49,7 @@ class _Step(msgspec.Struct):
     """An amendment that was accepted and changes something."""
 
     handle: int
-    op: Op
+    op: int
     groups: list[tuple[int, int, int, int, int]]
     """(klass, count, min, pin, role) per group."""
 
@@ -135,7 +136,7 @@ class Amendments:
         for i in np.flatnonzero(handles >= 0).tolist():
             part = slice(int(first[i]), int(first[i] + counts[i]))
             content = list(zip(*(column[part].tolist() for column in columns), strict=True))
-            self._apply(record.at_us, _Step(int(handles[i]), Op(int(rows.op[i])), content))
+            self._apply(record.at_us, _Step(int(handles[i]), int(rows.op[i]), content))
 
     def _step(self, handle: int, item: AmendItem) -> _Step | None:
         """What an item means for its unit; None when it is what the unit is already."""
@@ -167,7 +168,7 @@ class Amendments:
         if table.units.state[handle] == State.FINISHED or (phase >= Phase.DONE).any():
             raise _No(Status.FAILED_PRECONDITION, "key", "replicas of it have ended")
 
-    def _op(self, handle: int, place: Place, groups: list[tuple[int, int, int, int, int]]) -> Op:
+    def _op(self, handle: int, place: Place, groups: list[tuple[int, int, int, int, int]]) -> int:
         table, one = self._table, np.array([handle], np.int64)
         has_claims = bool(table.is_claim(table.all_replicas(one)).any())
         if not has_claims:
@@ -220,7 +221,7 @@ class Amendments:
         nodes = table.replicas.node[rows]
         return list(zip(group.tolist(), ordinal.tolist(), nodes.tolist(), strict=True))
 
-    def _tell(self, one: I64s, op: Op) -> None:
+    def _tell(self, one: I64s, op: int) -> None:
         table = self._table
         table.units.reason[one] = Reason.NONE
         table.whys[one] = {Op.AMEND: "being amended in place", Op.RELEASE: "being released"}.get(

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.messages import Assign, ClassDef
-from cell.unit import NO_PIN, Assignments, Phase
+from cell.unit import NO_PIN, Assignments
+from dispatcher.codes import Phase
 from dispatcher.columns import I64s
 from dispatcher.table import Table
 

@@ -7,7 +7,6 @@ A unit has one operation at a time: a later amendment supersedes an earlier one,
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,14 @@ from numpy.typing import NDArray
 
 from cell.messages import ClassDef
 from cell.unit import WHOLE_UNIT, CommandOp, Commands
+from dispatcher.codes import Op
 from dispatcher.columns import I64s
 from dispatcher.records import UidRows
 from dispatcher.table import Table
 
-
-class Op(IntEnum):
-    """Operation of a unit under way; numbers are those of CommandOp plus one."""
-
-    NONE = 0
-    CANCEL = 1 + CommandOp.CANCEL
-    RELEASE = 1 + CommandOp.RELEASE
-    AMEND = 1 + CommandOp.AMEND
-
-
 Uid = tuple[int, int]
 NO_HANDLE = (1 << 32) - 1
+_NOTHING: I64s = np.empty(0, np.int64)
 
 
 class Asked:
@@ -43,9 +34,11 @@ class Asked:
         self._orphans: dict[Uid, None] = {}
         """Uids with claims at the binder that nobody here knows."""
         self._orphans_unsent: dict[Uid, None] = {}
+        self._unsure: I64s = _NOTHING
+        """Claims that the binder is to confirm in this session."""
         self._is_sent: NDArray[np.bool_] = np.zeros(0, np.bool_)
 
-    def ask(self, handles: I64s, op: Op) -> None:
+    def ask(self, handles: I64s, op: int) -> None:
         """An operation of these units begins, in place of what was under way."""
         if len(handles):
             self._table.units.op[handles] = op
@@ -80,7 +73,12 @@ class Asked:
     @property
     def is_due(self) -> bool:
         """Whether something waits to be sent."""
-        return bool(self._units or self._frees or self._orphans_unsent)
+        is_asked = self._units or self._frees or self._orphans_unsent
+        return bool(is_asked) or len(self._unsure) > 0
+
+    def confirm(self, rows: I64s) -> None:
+        """Have the binder say which of these claims it does not know."""
+        self._unsure = rows
 
     def begin_session(self) -> None:
         """A session with the binder: everything outstanding is sent, classes are told anew."""
@@ -94,6 +92,7 @@ class Asked:
     def end_session(self) -> None:
         """Nothing can be sent; the next session begins with everything."""
         self._units, self._frees, self._orphans_unsent = [], [], {}
+        self._unsure = _NOTHING
 
     def forget_classes(self, numbers: list[int]) -> None:
         """These numbers may stand for other classes from now on."""
@@ -102,6 +101,8 @@ class Asked:
     def cut(self) -> tuple[Commands, tuple[ClassDef, ...]]:
         """What is to be sent now, and the classes that the session has not had."""
         parts = [*self._cut_units(), *self._cut_frees(), *self._cut_orphans()]
+        if len(self._unsure):
+            parts.append(self._replica_rows(self._unsure, CommandOp.CONFIRM))
         self.end_session()
         if not parts:
             return Commands.empty(), ()
@@ -140,12 +141,16 @@ class Asked:
         found = found[table.replicas.freeing[found] != 0]
         if not len(found):
             return []
+        return [self._replica_rows(found, CommandOp.FREE)]
+
+    def _replica_rows(self, found: I64s, op: CommandOp) -> Commands:
+        table = self._table
         owner = table.replicas.unit[found]
         rows = self._rows(owner, ordinal=0)
-        rows.op[:] = CommandOp.FREE
+        rows.op[:] = op
         rows.reason[:] = table.replicas.freeing[found]
         rows.group[:], rows.ordinal[:] = table.place_of(owner, found)
-        return [rows]
+        return rows
 
     def _cut_orphans(self) -> list[Commands]:
         if not self._orphans_unsent:

@@ -26,7 +26,7 @@ class DispatcherConfig(msgspec.Struct, frozen=True, kw_only=True):
     parked_retry_ms_max: int = 10_000
     """A parked unit is tried again after this time even if nothing woke it: the net below."""
     wake_echo_ms: int = 30
-    """A wake is repeated once after this time: schedulers hear of room later than we do."""
+    """A wake is repeated after this time when a scheduler refused units before it heard of it."""
     wave_min: int = 8
     """Units of a parked shape that one wake lets try; the number doubles while all find room."""
     wave_max: int = 800

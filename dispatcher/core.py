@@ -30,6 +30,7 @@ from cell.effects import (
     Tick,
     WakeAt,
 )
+from cell.link import DERIVED, Hello
 from cell.messages import (
     Ability,
     Acks,
@@ -45,9 +46,10 @@ from cell.messages import (
     Unplaced,
 )
 from cell.reasons import Refusal, Status, Wake
-from cell.unit import Phase, uid_of
+from cell.unit import uid_of
 from dispatcher import requests
 from dispatcher.amendments import Amendments
+from dispatcher.codes import Phase, State
 from dispatcher.commands import Asked
 from dispatcher.config import DispatcherConfig
 from dispatcher.dictionary import Classes, Names
@@ -62,7 +64,7 @@ from dispatcher.reports import Reports
 from dispatcher.requests import Malformed, Refused
 from dispatcher.routing import Router
 from dispatcher.settling import Settling
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.unplaced import Refusals
 from dispatcher.view import Views
 from dispatcher.waiting.parked import SCHEDULER
@@ -112,6 +114,7 @@ class DispatcherCore:
         )
         self._views = Views(table, self._router)
         self._binder = ""
+        self._binder_term = 0
         self._acked = 0
         self._owed_since_us = 0
         self._wake_at_us = 0
@@ -187,7 +190,7 @@ class DispatcherCore:
             case PeerUp(peer=peer, hello=hello):
                 self._end(now_us, peer)
                 if hello.role == "binder":
-                    self._begin_binder(peer)
+                    self._begin_binder(now_us, peer, hello)
                 elif hello.role == "scheduler":
                     self._router.add(peer, hello)
                     self._waiting.parked.wake(SCHEDULER)
@@ -229,7 +232,7 @@ class DispatcherCore:
 
     def _on_settle(self, now_us: int, settle: Settle) -> None:
         if settle.wakes:
-            self._waiting.wake(now_us, settle.wakes)
+            self._waiting.wake(now_us, settle.wakes, (self._binder_term, settle.generation))
         if self._settling.is_room_assumed_in(settle):
             self._waiting.wake(now_us, Wake.ROOM_FREED)
         rows = self._settling.take(now_us, settle)
@@ -239,12 +242,27 @@ class DispatcherCore:
         self._records.append(Settled(now_us, self._settling.next, rows, defs))
         self._owed_since_us = self._owed_since_us or now_us
 
-    def _begin_binder(self, peer: str) -> None:
+    def _begin_binder(self, now_us: int, peer: str, hello: Hello) -> None:
         self._binder = peer
         self._settling.begin_session()
         self._asked.begin_session()
+        if DERIVED in hello.features:
+            self._follow_derived(now_us, hello.term)
+        self._binder_term = hello.term
         # A session begins with our marks, so that the binder knows them before any plan.
         self._acked = -1
+
+    def _follow_derived(self, now_us: int, term: int) -> None:
+        """What a former life of this binder settled and we did not ack is lost with it: claims are
+        confirmed, and attempts under way are void.
+
+        1. A plan is refused, its watermark told. 2. The binder dies before the settlement leaves.
+        3. The scheduler has nothing to return, the next binder nothing to tell.
+        """
+        claims = self._table.all_replicas(self._table.known())
+        self._asked.confirm(claims[self._table.is_claim(claims)])
+        if term != self._binder_term:
+            self._dispatch.lose(now_us, self._flights.older_than(now_us + 1))
 
     def _end(self, now_us: int, peer: str) -> None:
         """A session is over, or was without our being told."""

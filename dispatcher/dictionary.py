@@ -116,6 +116,8 @@ class Classes(Dictionary):
     def __init__(self, count_max: int) -> None:
         super().__init__(count_max)
         self.profiles: list[str] = []
+        self.routes: NDArray[np.int32] = np.full(64, NONE, np.int32)
+        """Routes of units of one class, kept by `routes`; NONE until asked for."""
         self._aliases: dict[ClassSpec, int | BadSpec] = {}
 
     def define(self, number: int, entry: Any) -> None:
@@ -124,6 +126,11 @@ class Classes(Dictionary):
         while number >= len(self.profiles):
             self.profiles.append("")
         self.profiles[number] = decode(entry).profile
+        if number >= len(self.routes):
+            grown = np.full(2 * number, NONE, np.int32)
+            grown[: len(self.routes)] = self.routes
+            self.routes = grown
+        self.routes[number] = NONE
 
     def of(self, spec: ClassSpec) -> int | BadSpec:
         """The number of a class as a client wrote it, or what is wrong with it."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cell.effects import Effect, Send
-from cell.unit import Phase
 from dispatcher import assigning
+from dispatcher.codes import Phase
 from dispatcher.columns import I64s
 from dispatcher.flights import Flight, Flights
 from dispatcher.lifecycle import Lifecycle
@@ -49,11 +49,14 @@ class Dispatch:
         sends: list[Effect] = []
         while free := self._router.free():
             routes = self._router.routes(free)
-            window = self._waiting.active.first(self._router.window(), routes)
+            limit = self._router.window()
+            window = self._waiting.active.first(limit, routes)
             shares = self._router.share(window, free) if len(window) else []
             if not shares:
                 break
             sends += [self._assign(now_us, scheduler, handles) for scheduler, handles in shares]
+            if len(window) < limit and len(window) == sum(len(taken) for _, taken in shares):
+                break
         return sends
 
     def lose(self, now_us: int, flights: list[Flight]) -> None:

@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from dispatcher.codes import State
 from dispatcher.columns import I64s
-from dispatcher.table import State, Units
+from dispatcher.table import Units
 
 
 class Flight(msgspec.Struct):

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.reasons import Reason
-from cell.unit import Phase
 from dispatcher.assigning import count_rows
+from dispatcher.codes import IS_QUEUED, IS_SETTLED, Op, Phase, State
 from dispatcher.columns import I64s, sums
-from dispatcher.commands import Op
 from dispatcher.config import DispatcherConfig
 from dispatcher.flights import Flights
 from dispatcher.news import News
 from dispatcher.routing import Router
-from dispatcher.table import QUEUED, State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.sets import Waiting
 
 
@@ -58,25 +57,27 @@ class Lifecycle:
     def review(self, now_us: int, handles: I64s) -> None:
         """Put units (each named once) whose facts have changed where they belong."""
         units = self._table.units
-        states = units.state[handles]
-        handles = handles[(states != State.GATHERING) & (states != State.FREE)]
-        handles = handles[units.state[handles] != State.FINISHED]
+        is_settled = IS_SETTLED[units.state[handles]]
+        if is_settled.any():
+            handles = handles[~is_settled]
+        if not len(handles):
+            return
         is_asked = units.op[handles] != Op.NONE
         if is_asked.any():
             stray = handles[is_asked]
             stray = stray[~np.isin(units.state[stray], (State.COMMANDED, State.BACKOFF))]
             self.command(now_us, stray)
             handles = handles[~is_asked]
-        waiting, is_over = self._counts(handles)
-        failed = (units.is_failed[handles] != 0) & (waiting > 0)
+        waits, is_over = self._counts(handles)
+        failed = (units.is_failed[handles] != 0) & waits
         if failed.any():
             # Also what is in flight: facts follow from records alone, and these know no flight.
             self.land(handles[failed])
             self._fail_rest(now_us, handles[failed])
-            waiting, is_over = self._counts(handles)
+            waits, is_over = self._counts(handles)
         self._finish(now_us, handles[is_over])
-        self._hold(now_us, handles[(waiting == 0) & ~is_over])
-        self._queue(handles[waiting > 0])
+        self._hold(now_us, handles[~waits & ~is_over])
+        self._queue(handles[waits])
 
     def fail(self, now_us: int, handles: I64s, reason: Reason) -> None:
         """Units of which nothing has room have failed as a whole."""
@@ -99,9 +100,11 @@ class Lifecycle:
 
     def _queue(self, handles: I64s) -> None:
         units = self._table.units
+        if not len(handles):
+            return
         for handle in handles[units.bound_us[handles] != 0].tolist():
             units.rows[handle] = count_rows(self._table, handle)
-        handles = handles[~np.isin(units.state[handles], (*QUEUED, State.FLIGHT))]
+        handles = handles[~IS_QUEUED[units.state[handles]]]
         if self.is_restoring:
             units.state[handles] = State.LOOSE
         else:
@@ -135,13 +138,13 @@ class Lifecycle:
         reasons = table.units.reason[table.replicas.unit[rows]]
         self._news.replicas(rows, reasons)
 
-    def _counts(self, handles: I64s) -> tuple[I64s, NDArray[np.bool_]]:
-        """(replicas that wait, whether nothing is left to do) per unit."""
+    def _counts(self, handles: I64s) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(whether a replica waits, whether nothing is left to do) per unit."""
         table = self._table
         rows = table.all_replicas(handles)
         phase: NDArray[Any] = table.replicas.phase[rows]
         is_open = (phase < Phase.DONE) | (table.replicas.freeing[rows] != 0)
         if len(rows) == len(handles):
-            return (phase == Phase.WAITING).astype(np.int64), ~is_open
+            return phase == Phase.WAITING, ~is_open
         counts = table.units.replicas[handles]
-        return sums(phase == Phase.WAITING, counts), sums(is_open, counts) == 0
+        return sums(phase == Phase.WAITING, counts) > 0, sums(is_open, counts) == 0

@@ -8,8 +8,9 @@ import numpy as np
 
 from dispatcher import requests
 from dispatcher.amendments import Amendments
+from dispatcher.codes import Op, State
 from dispatcher.columns import I64s
-from dispatcher.commands import Asked, Op
+from dispatcher.commands import Asked
 from dispatcher.grouping.gangs import Gangs
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.records import (
@@ -29,7 +30,7 @@ from dispatcher.records import (
 )
 from dispatcher.reports import Reports
 from dispatcher.settling import Settling
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 
 UNITS_PER_RECORD = 50_000
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cell.messages import NO_NODE, ChangeRows, Changes
 from cell.reasons import Reason
-from cell.unit import WHOLE_UNIT, Phase
+from cell.unit import WHOLE_UNIT
+from dispatcher.codes import Phase
 from dispatcher.columns import I64s
 from dispatcher.table import Table
 
@@ -31,7 +32,7 @@ class News:
         return self._resources.setdefault(name, len(self._resources))
 
     def units(
-        self, handles: I64s, phase: Phase, reason: int = Reason.NONE, argument: int = 0
+        self, handles: I64s, phase: int, reason: int = Reason.NONE, argument: int = 0
     ) -> None:
         """All replicas of these units that hold no room are in a phase; a unit of which some hold
         room is told replica by replica."""
@@ -66,15 +67,15 @@ class News:
         nodes: tuple[str, ...] = ()
         if is_placed.any():
             names, position = np.unique(numbers[is_placed], return_inverse=True)
-            nodes = tuple(self._table.names.text(n) for n in names.tolist())
-            local = np.full(len(rows), NO_NODE, np.uint32)
+            nodes = tuple(map(self._table.names.entries.__getitem__, names.tolist()))
+            local = numbers.copy()
             local[is_placed] = position
             rows = ChangeRows(**{**rows.__dict__, "node": local})
         changes = Changes(tuple(keys.tolist()), rows, nodes, tuple(self._resources), now_us)
         self._keys, self._parts, self._resources = [], [], {}
         return changes
 
-    def _rest(self, handle: int, phase: Phase, reason: int, argument: int) -> None:
+    def _rest(self, handle: int, phase: int, reason: int, argument: int) -> None:
         table = self._table
         rows = table.all_replicas(np.array([handle], np.int64))
         rows = rows[table.replicas.phase[rows] == Phase.WAITING]

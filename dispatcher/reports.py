@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cell.messages import ITEMS_MAX, Report
 from cell.reasons import Reason, Refusal, Status
-from cell.unit import Phase
+from dispatcher.codes import PHASES, Phase
 from dispatcher.columns import I64s
 from dispatcher.commands import Asked
 from dispatcher.lifecycle import Lifecycle
@@ -24,7 +24,7 @@ from dispatcher.requests import Malformed, Refused
 from dispatcher.table import Table
 from dispatcher.uids import find_keys
 
-_REASON = np.zeros(len(Phase), np.uint16)
+_REASON = np.zeros(PHASES, np.uint16)
 _REASON[Phase.DONE] = Reason.REPORTED_DONE
 _REASON[Phase.FAILED] = Reason.REPORTED_FAILED
 

@@ -21,12 +21,17 @@ class Routes:
 
     def of(self, klass: NDArray[Any], counts: I64s) -> NDArray[np.int32]:
         """Route per unit with `counts` consecutive groups of these classes."""
-        present, position = np.unique(klass, return_inverse=True)
-        profiles = [self._classes.profiles[number] for number in present.tolist()]
-        routes = np.array([self._number(frozenset((p,))) for p in profiles], np.int32)[position]
+        known = self._classes.routes
+        routes = known[klass]
+        if len(routes) and routes.min() < 0:
+            for number in np.unique(klass).tolist():
+                known[number] = self._number(frozenset((self._classes.profiles[number],)))
+            routes = known[klass]
+        if len(routes) == len(counts):
+            return np.asarray(routes, np.int32)
         first = offsets(counts)
-        made = routes[first]
-        if len(routes) == len(counts) or (routes == np.repeat(made, counts)).all():
+        made: NDArray[np.int32] = routes[first]
+        if (routes == np.repeat(made, counts)).all():
             return made
         for unit in range(len(counts)):
             rows = slice(int(first[unit]), int(first[unit] + counts[unit]))

@@ -114,22 +114,21 @@ class Router:
         ready = [s for s in self.schedulers.values() if s.is_ready]
         if len(ready) == 1:
             return [(ready[0], self._cut(window))]
-        units = self._table.units
         home = self._homes(window, ready)
-        route = units.route[window]
         is_left = np.ones(len(window), np.bool_)
         shares = []
         for scheduler in sorted(free, key=lambda s: (s.load, s.number)):
             chosen = np.flatnonzero(is_left & (home == scheduler.number))
             if not len(chosen):
-                can = np.isin(route, sorted(self.routes([scheduler])))
-                others = [s.number for s in free if s is not scheduler]
-                chosen = np.flatnonzero(is_left & can & ~np.isin(home, others))
+                others = self._mark([s for s in free if s is not scheduler])
+                chosen = np.flatnonzero(is_left & ~others[home] & self._can(scheduler, window))
             if not len(chosen):
                 continue
             taken = self._cut(window[chosen])
             is_left[chosen[: len(taken)]] = False
             shares.append((scheduler, taken))
+            if len(taken) == len(window):
+                break
         return shares
 
     def _cut(self, handles: I64s) -> I64s:
@@ -143,28 +142,42 @@ class Router:
     def _homes(self, window: I64s, ready: list[Scheduler]) -> NDArray[Any]:
         """The scheduler number at home per unit; homes are given to classes that have none."""
         units = self._table.units
-        klass, route = units.klass[window], units.route[window]
+        klass = units.klass[window]
         self._fit_homes(len(self._table.classes.entries))
-        profiles = self._table.routes.profiles
-        numbers = [s.number for s in ready]
-        homeless = ~np.isin(self._home[klass], numbers)
+        homeless = ~self._mark(ready)[self._home[klass]]
         if homeless.any():
-            loads = {s.number: s.load for s in ready}
-            for number in dict.fromkeys(klass[homeless].tolist()):
-                place = int(np.flatnonzero(klass == number)[0])
-                needs = profiles[int(route[place])]
-                able = [s for s in ready if needs <= s.profiles]
-                if able:
-                    best = min(able, key=lambda s: (s.credits == 0, loads[s.number], s.number))
-                    self._home[number] = best.number
-                    loads[best.number] += int(np.count_nonzero(klass == number))
-        home = self._home[klass].copy()
+            self._give_homes(window[homeless], ready)
+        home = self._home[klass]
+        # A unit of several classes may need more than the home of its first class runs.
         for scheduler in ready:
-            at_home = home == scheduler.number
-            for number in np.unique(route[at_home]).tolist():
-                if not profiles[number] <= scheduler.profiles:
-                    home[at_home & (route == number)] = NO_HOME
+            can = self._can(scheduler, window)
+            if not can.all():
+                home[(home == scheduler.number) & ~can] = NO_HOME
         return home
+
+    def _give_homes(self, window: I64s, ready: list[Scheduler]) -> None:
+        units = self._table.units
+        klass, route = units.klass[window], units.route[window]
+        loads = {s.number: s.load for s in ready}
+        for number in dict.fromkeys(klass.tolist()):
+            same = klass == number
+            needs = self._table.routes.profiles[int(route[same][0])]
+            able = [s for s in ready if needs <= s.profiles]
+            if able:
+                best = min(able, key=lambda s: (s.credits == 0, loads[s.number], s.number))
+                self._home[number] = best.number
+                loads[best.number] += int(np.count_nonzero(same))
+
+    def _mark(self, schedulers: list[Scheduler]) -> NDArray[np.bool_]:
+        """Per scheduler number whether it is one of these; NO_HOME is none."""
+        marks = np.zeros(self._numbers + 1, np.bool_)
+        marks[[s.number for s in schedulers]] = True
+        return marks
+
+    def _can(self, scheduler: Scheduler, window: I64s) -> NDArray[np.bool_]:
+        """Which units of the window the scheduler has all profiles for."""
+        runs = np.array([p <= scheduler.profiles for p in self._table.routes.profiles], np.bool_)
+        return np.asarray(runs[self._table.units.route[window]])
 
     def _fit_homes(self, count: int) -> None:
         if len(self._home) < count:

@@ -16,20 +16,23 @@ from numpy.typing import NDArray
 
 from cell.messages import Settle
 from cell.reasons import Reason, text
-from cell.unit import WHOLE_UNIT, Phase, Verdict
+from cell.unit import WHOLE_UNIT, Verdict
+from dispatcher.codes import PHASES, Op, Phase, State
 from dispatcher.columns import I64s
-from dispatcher.commands import Asked, Op
+from dispatcher.commands import Asked
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
 from dispatcher.records import OutcomeRows
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.sets import Waiting
 
-_VOLATILE = (Verdict.REJECTED, Verdict.STALE)
+_IS_VOLATILE = np.zeros(256, np.bool_)
+_IS_VOLATILE[[Verdict.REJECTED, Verdict.STALE]] = True
 """They end an attempt, which no record knows of."""
-_ROOMLESS = (*_VOLATILE, Verdict.CANCELLED, Verdict.ALREADY)
+_IS_ROOMLESS = _IS_VOLATILE.copy()
+_IS_ROOMLESS[[Verdict.CANCELLED, Verdict.ALREADY]] = True
 """Settlements of plans whose room was only assumed."""
-_FREE_REASON = np.full(len(Phase), Reason.CANCELLED, np.uint16)
+_FREE_REASON = np.full(PHASES, Reason.CANCELLED, np.uint16)
 _FREE_REASON[Phase.DONE] = Reason.REPORTED_DONE
 _FREE_REASON[Phase.FAILED] = Reason.REPORTED_FAILED
 
@@ -87,7 +90,7 @@ class Settling:
         )
         handles = self._table.resolve(rows.handle, rows.uid_hi, rows.uid_lo)
         self._apply(now_us, handles, outcomes, rows.attempt)
-        is_durable = ~np.isin(rows.verdict, _VOLATILE)
+        is_durable = ~_IS_VOLATILE[rows.verdict]
         return outcomes if is_durable.all() else outcomes.take(is_durable)
 
     def is_room_assumed_in(self, settle: Settle) -> bool:
@@ -96,7 +99,7 @@ class Settling:
         1. A scheduler plans a unit, assuming its room. 2. It refuses another for lack of it, which
         parks. 3. The plan is refused, or void: the room is there again, and nobody freed it.
         """
-        return bool(np.isin(settle.rows.verdict, _ROOMLESS).any())
+        return bool(_IS_ROOMLESS[settle.rows.verdict].any())
 
     def replay(self, now_us: int, following: int, rows: OutcomeRows) -> None:
         """Apply what a record holds."""
@@ -252,6 +255,8 @@ class Settling:
             owner = np.concatenate((owner, np.full(len(more), handles[i])))
             reasons = np.concatenate((reasons, np.full(len(more), rows.reason[i], np.uint16)))
         table.replicas.freeing[found] = 0
+        unbound = (reasons == Reason.CONFLICT) & (table.replicas.phase[found] == Phase.PLACING)
+        self._never_bound(found[unbound])
         is_claim = table.is_claim(found)
         found, owner, reasons = found[is_claim], owner[is_claim], reasons[is_claim]
         table.replicas.phase[found] = Phase.FAILED
@@ -277,6 +282,11 @@ class Settling:
         table.replicas.phase[found[fresh]] = Phase.PLACING
         table.replicas.node[found[fresh]] = rows.node[fresh]
         self._news.replicas(found[fresh])
+    def _never_bound(self, rows: I64s) -> None:
+        """Replicas that were accepted by a binder which died before it bound them: placed anew."""
+        self._table.replicas.phase[rows] = Phase.WAITING
+        self._table.replicas.node[rows] = -1
+        self._news.replicas(rows, Reason.CONFLICT)
 
     def _lost_in_amend(self, part: Part) -> None:
         """A claim that is gone before its amendment was settled: the new revision places it anew.
@@ -303,6 +313,7 @@ class Settling:
         is_attempt = in_flight & (part.attempt == units.attempt[handles])
         is_amend = (part.verdict == Verdict.REJECTED) & part.is_present
         is_amend = is_amend & ~in_flight & (units.op[handles] == Op.AMEND)
+        is_news = is_amend & (units.reason[handles] != part.rows.reason)
         for chosen in (is_attempt, is_amend):
             back = _once(handles[chosen])
             if not len(back):
@@ -310,7 +321,7 @@ class Settling:
             self._lifecycle.land(back)
             self._say_why(handles[chosen], part.rows.take(chosen))
             self._waiting.back_off(now_us, back)
-        rows = table.all_replicas(_once(handles[is_amend]))
+        rows = table.all_replicas(_once(handles[is_news]))
         claims = rows[table.is_claim(rows)]
         self._news.replicas(claims, units.reason[table.replicas.unit[claims]])
 
@@ -320,7 +331,7 @@ class Settling:
         units.wakes[handles] = 0
         for reason in np.unique(rows.reason).tolist():
             same = _once(handles[rows.reason == reason])
-            self._table.whys[same] = text(reason)
+            self._table.whys[same] = text(reason).strip()
             waiting = same[units.op[same] == Op.NONE]
             self._news.units(waiting, Phase.WAITING, reason)
 
@@ -366,8 +377,18 @@ class Settling:
             part.handles[single], part.rows.group[single], part.rows.ordinal[single]
         )
         table.replicas.freeing[found[exists]] = 0
+        self._done(_only(part, single), found, exists)
         touched = np.concatenate((answered, part.handles[single]))
         self._lifecycle.review(now_us, _once(touched))
+
+    def _done(self, part: Part, found: I64s, exists: NDArray[np.bool_]) -> None:
+        """Replicas that have ended by themselves, as an API server shows it: nobody reports it."""
+        table, units = self._table, self._table.units
+        is_done = exists & part.is_present & (part.rows.reason == Reason.REPORTED_DONE)
+        done = found[is_done & (units.op[part.handles] != Op.CANCEL)]
+        done = done[table.is_claim(done)]
+        table.replicas.phase[done] = Phase.DONE
+        self._news.replicas(done, Reason.REPORTED_DONE)
 
 
 def _only(part: Part, chosen: NDArray[np.bool_]) -> Part:

@@ -9,7 +9,6 @@ out again once its unit is forgotten: whoever keeps one also keeps a ticket, an 
 from __future__ import annotations
 
 from collections import deque
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -17,35 +16,11 @@ from numpy.typing import NDArray
 
 from cell.columns import I32, I64, U8, U16, U32, U64
 from cell.uid_index import UidIndex
-from cell.unit import Phase
+from dispatcher.codes import PHASES, Phase, State
 from dispatcher.columns import Blocks, Columns, I64s, U64s, mix, offsets, ranges, sums
 from dispatcher.dictionary import Classes, Names
 from dispatcher.records import GroupRows
 from dispatcher.routes import Routes
-
-
-class State(IntEnum):
-    """Where a unit is; each known unit is in exactly one."""
-
-    FREE = 0
-    """The row has no unit."""
-    GATHERING = 1
-    """Its members are still arriving."""
-    LOOSE = 2
-    """Between two others within one call of the core."""
-    ACTIVE = 3
-    BACKOFF = 4
-    PARKED = 5
-    FLIGHT = 6
-    """With a scheduler, or its plan with the binder."""
-    COMMANDED = 7
-    """The binder must settle a cancel, release or amend first."""
-    HELD = 8
-    """Nothing of it waits, and something of it has room or has room to give back."""
-    FINISHED = 9
-
-
-QUEUED = (State.ACTIVE, State.BACKOFF, State.PARKED)
 
 
 class Units(Columns):
@@ -314,8 +289,8 @@ class Table:
         position = np.repeat(np.arange(len(handles), dtype=np.int64), counts)
         is_flight = np.repeat(units.state[handles] == State.FLIGHT, counts)
         phase[is_flight & (phase == Phase.WAITING)] = Phase.PLACING
-        flat = np.bincount(position * len(Phase) + phase, minlength=len(handles) * len(Phase))
-        return np.asarray(flat.reshape(len(handles), len(Phase)), np.int64)
+        flat = np.bincount(position * PHASES + phase, minlength=len(handles) * PHASES)
+        return np.asarray(flat.reshape(len(handles), PHASES), np.int64)
 
     def known(self) -> I64s:
         """Handles of all units, in order of age."""

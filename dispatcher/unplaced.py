@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from cell.messages import Unplaced
 from cell.reasons import Reason, Wake, text
-from cell.unit import Phase
+from dispatcher.codes import Phase, State
 from dispatcher.columns import I64s
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
-from dispatcher.table import State, Table
-from dispatcher.waiting.parked import SCHEDULER
+from dispatcher.table import Table
+from dispatcher.waiting.parked import SCHEDULER, Stamp
 from dispatcher.waiting.sets import Waiting
+
+_NEWEST: Stamp = (1 << 62, 0)
 
 
 class Refusals:
@@ -50,7 +52,7 @@ class Refusals:
 
     def park_unknown(self, now_us: int, handles: I64s, profile: str) -> None:
         """No scheduler runs what these units need: one that comes wakes them."""
-        self._note(now_us, handles, Reason.UNKNOWN_PROFILE, 0, SCHEDULER)
+        self._note(now_us, handles, Reason.UNKNOWN_PROFILE, 0, SCHEDULER, _NEWEST)
         self._table.whys[handles] = text(Reason.UNKNOWN_PROFILE, profile)
 
     def _park(self, now_us: int, body: Unplaced, handles: I64s, items: I64s) -> None:
@@ -72,12 +74,15 @@ class Refusals:
                 argument = self._news.resource(_resource(body, argument))
             elif reason == Reason.UNKNOWN_PROFILE:
                 wakes |= SCHEDULER
-            self._note(now_us, parked, reason, argument, wakes or int(Wake.ALL))
+            mask = wakes or int(Wake.ALL)
+            self._note(now_us, parked, reason, argument, mask, (body.term, body.generation))
             self._table.whys[parked] = line
 
-    def _note(self, now_us: int, handles: I64s, reason: int, argument: int, mask: int) -> None:
+    def _note(
+        self, now_us: int, handles: I64s, reason: int, argument: int, mask: int, seen: Stamp
+    ) -> None:
         self._table.units.reason[handles] = reason
-        self._waiting.park(now_us, handles, mask)
+        self._waiting.park(now_us, handles, mask, seen)
         self._news.units(handles, Phase.WAITING, reason, argument)
 
     def _line(

@@ -9,9 +9,10 @@ import numpy as np
 from cell.messages import ReplicaView, Summary, UnitView
 from cell.reasons import Reason, Wake, text
 from cell.unit import Phase, Word, word_of
+from dispatcher.codes import State
 from dispatcher.columns import I64s
 from dispatcher.routing import Router
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.uids import find_keys
 from dispatcher.waiting.parked import SCHEDULER
 
@@ -112,7 +113,7 @@ class Views:
 
     def _wakes(self, handle: int) -> tuple[str, ...]:
         units = self._table.units
-        match State(int(units.state[handle])):
+        match int(units.state[handle]):
             case State.PARKED:
                 mask = int(units.wakes[handle])
                 names = [w.name or "" for w in Wake if w in Wake(mask & Wake.ALL) and w]

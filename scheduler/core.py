@@ -197,6 +197,8 @@ class SchedulerCore:
             units = slice(entry.unit, placed.unit)
             answer = unplaced(entry, placed.out, units, self._explainer)
             if answer is not None:
+                seen = {"term": self._tables.term, "generation": self._tables.generation}
+                answer = msgspec.structs.replace(answer, **seen)
                 effects.append(Send(self._dispatcher, answer))
             entry.unit = placed.unit
             if entry.is_done:

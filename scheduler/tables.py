@@ -57,6 +57,8 @@ class NodeTables:
     def __init__(self, resources: Resources, ties: Ties) -> None:
         self.resources = resources
         self.statics = StaticNodes()
+        self.term = 0
+        """The binder's."""
         self.generation = 0
         """The newest generation seen."""
         self.is_whole = False
@@ -106,6 +108,7 @@ class NodeTables:
             self._cover(state.watermark, classes),
         ]
         refresh(self.columns, self.log, self._allocatable, self._used, np.concatenate(touched))
+        self.term = state.term
         self.generation = max(self.generation, state.generation)
         self.is_whole |= state.is_last
 

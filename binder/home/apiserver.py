@@ -62,6 +62,8 @@ class ApiServerHome:
         self._desk = Desk(term, config, ledger, dispatcher)
         self._gangs = GangSteps(self._desk, config.gang_repair_ms_max * _US_PER_MS)
         self._following = Following(self._desk, self._gangs)
+        self._unconfirmed: list[Commands] = []
+        """Claims that the dispatcher asked about before the first list."""
         ledger.log.skip_to(term * _NUMBERS_PER_TERM)
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -103,6 +105,9 @@ class ApiServerHome:
                 self._desk.wish(Wish(Purpose("relist")))
             case Relisted():
                 self._following.relisted(now_us, event)
+                for run in self._unconfirmed:
+                    self._say_lost(commands.confirm(self._desk.ledger, run))
+                self._unconfirmed.clear()
             case LeaseLost():
                 self._lose_lease()
         self._gangs.step_all(now_us)
@@ -122,9 +127,14 @@ class ApiServerHome:
         """Evict what a command ends, and settle it when the API server has taken that."""
         if not self._desk.is_leading:
             return []
+        if int(run.op[0]) == CommandOp.CONFIRM and not self._desk.is_listed:
+            self._unconfirmed.append(run)
+            return []
         journal = commands.judge(self._desk.ledger, run, klass)
         if int(run.op[0]) == CommandOp.AMEND:
             self._amend(journal)
+        elif int(run.op[0]) == CommandOp.CONFIRM:
+            self._say_lost(journal)
         else:
             for row in journal.rows():
                 self._end_for(row)
@@ -206,7 +216,8 @@ class ApiServerHome:
 
     def _posted(self, now_us: int, purpose: Purpose, code: Code) -> None:
         claim = self._desk.book.claim(purpose.replica)
-        if self._desk.state(claim) != ClaimState.COMMITTING:
+        is_superseded = self._desk.is_superseded(purpose.replica, purpose.object)
+        if self._desk.state(claim) != ClaimState.COMMITTING or is_superseded:
             return
         match code:
             case Code.OK:
@@ -291,6 +302,21 @@ class ApiServerHome:
                     self._desk.book.add(row)
             else:
                 self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, Reason.HOME_REFUSED))
+
+    def _say_lost(self, journal: Journal) -> None:
+        """Claims that are not there: their objects say what became of them."""
+        for row in journal.rows():
+            view = self._desk.objects.get(object_name(row))
+            state = view.state if view and view.revision == row["revision"] else None
+            if state is ObjectState.DONE:
+                ended = {"verdict": Verdict.RELEASED, "reason": Reason.REPORTED_DONE}
+            elif state is ObjectState.FAILED:
+                ended = {"verdict": Verdict.FAILED, "reason": Reason.REPORTED_FAILED}
+            elif state is ObjectState.PENDING:
+                ended = {"verdict": Verdict.FAILED, "reason": Reason.CONFLICT}
+            else:
+                ended = {"verdict": Verdict.FAILED, "reason": Reason.HOME_GONE}
+            self._desk.book.add({**row, **ended})
 
     # The lease
 

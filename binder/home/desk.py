@@ -75,9 +75,21 @@ class Desk:
             gang.settle(replica, is_bound=is_bound)
 
     def gone(self, replica: Replica, object_uid: int) -> None:
-        """A call has shown that the object is no more."""
+        """A call has shown that the object is no more.
+
+        1. A Post is slow. 2. Its object is evicted and a new one of the name is placed. 3. The Post
+        is answered: the claim that is there now is the new object's.
+        """
         self.objects.lose(replica, object_uid)
-        self.ended(replica, object_uid, Reason.HOME_GONE, is_ours=True)
+        if self.is_superseded(replica, object_uid):
+            self._settle_owed(replica, object_uid)
+        else:
+            self.ended(replica, object_uid, Reason.HOME_GONE, is_ours=True)
+
+    def is_superseded(self, replica: Replica, object_uid: int) -> bool:
+        """Whether another object has the name by now."""
+        view = self.objects.get(replica)
+        return view is not None and view.object != object_uid
 
     def ended(self, replica: Replica, object_uid: int, reason: Reason, *, is_ours: bool) -> None:
         """The object holds no room any more: its claim ends, and with it what waited for that."""
@@ -90,6 +102,9 @@ class Desk:
             row = self.book.row_of(claim, verdict, ending.reason if ending else reason)
             self.book.add(row, is_told=is_ours and not (ending and ending.is_told))
         self.settle_member(replica, is_bound=is_done)
+        self._settle_owed(replica, object_uid)
+
+    def _settle_owed(self, replica: Replica, object_uid: int) -> None:
         for row in self.endings.done(replica, object_uid):
             self.book.add(row)
 

@@ -16,14 +16,15 @@ import numpy as np
 from cell.classes import BadSpec, ClassSpec
 from cell.messages import ITEMS_MAX, Join, Member
 from cell.reasons import Reason, Refusal, Status, text
-from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, Phase, uid_of
+from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, uid_of
+from dispatcher.codes import Phase, State
 from dispatcher.config import DispatcherConfig
 from dispatcher.dictionary import NONE
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
 from dispatcher.records import Defs, Expired, GroupRows, Joined, UidRows
 from dispatcher.requests import NAME_BYTES_MAX, Malformed, Refused
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 
 Uid = tuple[int, int]
 Seat = tuple[int, int, str]

@@ -23,7 +23,8 @@ from dispatcher.waiting.queue import AgeQueue
 SCHEDULER = 8
 """Wake bit beside those of `reasons.Wake`: a scheduler has come. Cures an unknown profile."""
 BITS = (1, 2, 4, SCHEDULER)
-EVERYTHING = 15
+Stamp = tuple[int, int]
+"""(binder's term, generation) of a state of the cluster."""
 
 
 class Shape:
@@ -71,6 +72,7 @@ class Parked:
         self.wakes = 0
         """Wakes counted so far."""
         self._last = dict.fromkeys(BITS, 0)
+        self._stamps: dict[int, Stamp] = dict.fromkeys(BITS, (0, 0))
         self.trying = 0
 
     def put(self, now_us: int, handles: I64s, shapes: list[int], mask: int) -> None:
@@ -89,13 +91,19 @@ class Parked:
             if self._is_due(shape):
                 self._look_left = len(self._ring)
 
-    def wake(self, mask: int) -> None:
-        """Something happened in the cluster that may help shapes which name it."""
+    def wake(self, mask: int, stamp: Stamp | None = None) -> None:
+        """Something that may help shapes which name it happened in the cluster, at a stamp; or may
+        not have been heard of by those who tried since."""
         self.wakes += 1
         for bit in BITS:
             if mask & bit:
                 self._last[bit] = self.wakes
+                self._stamps[bit] = stamp or self._stamps[bit]
         self._look_left = len(self._ring)
+
+    def after(self, seen: Stamp) -> int:
+        """Mask of what has happened after a state of the cluster that somebody has seen."""
+        return sum(bit for bit in BITS if self._stamps[bit] > seen)
 
     def back(self, now_us: int, handles: I64s, *, is_refused: bool) -> None:
         """Units that tried for their shapes are back: refused, or placed or ended."""

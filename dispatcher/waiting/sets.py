@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dispatcher.codes import State
 from dispatcher.columns import I64s, mix
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.active import Active
 from dispatcher.waiting.backoff import Backoff
-from dispatcher.waiting.parked import Parked
+from dispatcher.waiting.parked import Parked, Stamp
 
 
 class Waiting:
@@ -45,8 +46,14 @@ class Waiting:
             self._enter(handles, State.BACKOFF)
             self.backoff.put(now_us, handles)
 
-    def park(self, now_us: int, handles: I64s, mask: int) -> None:
-        """To be tried when something named by the mask has happened."""
+    def park(self, now_us: int, handles: I64s, mask: int, seen: Stamp) -> None:
+        """To be tried when something named by the mask has happened; `seen` is the stamp of the
+        state that was looked at.
+
+        1. Room is freed; the binder tells us at once, schedulers some milliseconds later, or much
+        later one that stands still. 2. We wake a unit. 3. Its scheduler, not knowing of the room
+        yet, refuses it again. So the wake is repeated until schedulers have heard of it.
+        """
         if not len(handles):
             return
         self._enter(handles, State.PARKED)
@@ -57,8 +64,12 @@ class Waiting:
         shapes[is_rest] = mix(shapes[is_rest], units.uid_lo[handles[is_rest]])
         self.parked.back(now_us, handles, is_refused=True)
         self.parked.put(now_us, handles, shapes.tolist(), mask)
+        unheard = self.parked.after(seen) & mask
+        if unheard:
+            self._echo_mask |= unheard
+            self._echo_at_us = self._echo_at_us or now_us + self._echo_us
 
-    def leave(self, handles: I64s, state: State) -> None:
+    def leave(self, handles: I64s, state: int) -> None:
         """Out of whatever set they are in."""
         self._table.units.ticket[handles] = 0
         self._table.units.state[handles] = state
@@ -68,16 +79,13 @@ class Waiting:
         self._table.units.conflicts[handles] = 0
         self.parked.back(now_us, handles, is_refused=False)
 
-    def wake(self, now_us: int, mask: int) -> None:
-        """Something happened in the cluster; told again a little later.
-
-        1. Room is freed; the binder tells us at once, schedulers some milliseconds later. 2. We
-        wake a unit. 3. Its scheduler, not knowing of the room yet, refuses it again.
-        """
-        self.parked.wake(mask)
-        self._echo_mask |= mask
-        if not self._echo_at_us:
-            self._echo_at_us = now_us + self._echo_us
+    def wake(self, now_us: int, mask: int, stamp: Stamp | None = None) -> None:
+        """Something happened in the cluster, at a stamp; or only in the schedulers' minds, which no
+        stamp tells: then it is told once more a little later."""
+        self.parked.wake(mask, stamp)
+        if stamp is None:
+            self._echo_mask |= mask
+            self._echo_at_us = self._echo_at_us or now_us + self._echo_us
 
     def advance(self, now_us: int) -> I64s:
         """Let time pass: whoever is due or woken is active. Returns those whose wait in backoff is
@@ -99,7 +107,7 @@ class Waiting:
         soon = now_us + 1 if self.parked.is_look_due else 0
         return min((at_us for at_us in (*times, soon) if at_us), default=0)
 
-    def _enter(self, handles: I64s, state: State) -> None:
+    def _enter(self, handles: I64s, state: int) -> None:
         units = self._table.units
         count = len(handles)
         tickets: NDArray[Any] = np.arange(self._tickets + 1, self._tickets + count + 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cell.effects import Answer, Publish, Request, Send
-from cell.messages import Changes, LedgerChanges, Submit
+from cell.messages import Changes, Join, LedgerChanges, Submit
 from tests.simulation.ledger_book import LedgerBook
 from tests.simulation.link_book import LinkBook
 from tests.simulation.node import Node
@@ -43,8 +43,7 @@ class Auditor:
         if isinstance(event, Request):
             self._open.setdefault(node.name, {})[event.token] = event.body
             if node.role == "dispatcher":
-                if isinstance(event.body, Submit):
-                    self._note_rebirths(node, event.body)
+                self._note_rebirths(node, event.body)
                 self.promises.asked(event.body)
 
     def took(self, node: Node, event: Any, effects: list[Any]) -> None:
@@ -102,9 +101,14 @@ class Auditor:
         has_ended = bool(book.ended) or book.is_end_told
         return promise.is_cancel_asked or (has_ended and not book.claims)
 
-    def _note_rebirths(self, node: Node, body: Submit) -> None:
+    def _note_rebirths(self, node: Node, body: Any) -> None:
         """A key is free again once its unit has ended and was forgotten."""
-        for key in body.keys:
+        keys: list[str] = []
+        if isinstance(body, Submit):
+            keys = list(body.keys)
+        elif isinstance(body, Join):
+            keys = [member.gang for member in body.members]
+        for key in keys:
             promise = self.promises.by_key.get(key)
             if promise is None or node.core.unit(key) is not None:
                 continue

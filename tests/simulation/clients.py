@@ -152,10 +152,19 @@ class Clients:
         if isinstance(answer, Acks) and not answer.refused and item.key in self._alive:
             self._alive[item.key] = (item.revision, changed)
 
+    def cancel(self, uid: tuple[int, int]) -> None:
+        """End a unit now, if it is one of ours that nothing is asked of."""
+        for key in self._alive:
+            if uid_of(key) == uid and key not in self._busy:
+                self._cancel_key(key)
+                return
+
     def _cancel(self) -> None:
         key = self._idle_key()
-        if key is None:
-            return
+        if key is not None:
+            self._cancel_key(key)
+
+    def _cancel_key(self, key: str) -> None:
         self._busy.add(key)
         self._courier.ask(Cancel((key,)), lambda answer: self._cancelled(key))
 

@@ -103,8 +103,7 @@ def _unit(
     word = view.word.upper()
     if promise.is_cancel_acked and word not in OVER:
         yield Broken("cancelled units end", f"is {view.word}", promise.key)
-    is_asked = view.revision in promise.contents
-    if view.revision < promise.acked_revision or not is_asked:
+    if view.revision < promise.acked_revision or view.revision not in promise.contents:
         seen = f"revision {view.revision}, acked {promise.acked_revision}"
         yield Broken("acked implies durable", seen, promise.key)
         return

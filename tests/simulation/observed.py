@@ -10,16 +10,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from cell.home import ObjectState
 from cell.messages import Acks, ClaimState, LedgerChanges
 from cell.node import NodeSpec
+from cell.unit import uid_of
 from tests.simulation import room
 from tests.simulation.api_server import ApiServer
 from tests.simulation.auditor import Auditor
-from tests.simulation.ledger_book import Claim, LedgerBook, claims_of
+from tests.simulation.ledger_book import Claim, LedgerBook, Replica, Uid, claims_of
 from tests.simulation.link_book import LinkBook
 from tests.simulation.node import Node
 from tests.simulation.node_book import NodeBook
-from tests.simulation.promises import Promises
+from tests.simulation.promises import Promise, Promises
 from tests.simulation.world import SECOND, Broken, World
 
 LAG_US = 6 * SECOND
@@ -46,6 +48,13 @@ class ServerDesk:
         since_us = self._world.now_us - LAG_US
         return [spec for (_, spec), end_us in zip(past, ends, strict=True) if end_us >= since_us]
 
+    def is_bound(self, uid: tuple[int, int]) -> bool:
+        """Whether an object of a unit is bound."""
+        return any(
+            (name.uid_hi, name.uid_lo) == uid and view.state is ObjectState.BOUND
+            for name, view in self._server.objects.items()
+        )
+
     def _answered(self, body: Any, answer: Acks, answered: Callable[[Any], None]) -> None:
         for name, node in self._server.nodes.items():
             past = self._past.setdefault(name, [])
@@ -61,6 +70,8 @@ class ObservedLedger(LedgerBook):
     def __init__(self, promises: Promises, nodes: NodeBook, desk: ServerDesk) -> None:
         super().__init__(promises, nodes, is_gang_atomic=False)
         self._desk = desk
+        self._decided: set[tuple[Uid, Replica]] = set()
+        """Claims that this binder has decided on; others it was shown."""
 
     def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
         """Apply claims in order."""
@@ -72,9 +83,11 @@ class ObservedLedger(LedgerBook):
                 if before is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
                 book.ended[row.replica] = before.revision
+                self._decided.discard((row.uid, row.replica))
                 continue
             if before is None and row.state == ClaimState.COMMITTING:
                 self._check_decision(row)
+                self._decided.add((row.uid, row.replica))
                 decided.add(row.node)
             book.claims[row.replica] = row
         for name in sorted(decided):
@@ -84,6 +97,7 @@ class ObservedLedger(LedgerBook):
         """A new binder knows nothing until it has listed."""
         for book in self.units.values():
             book.claims.clear()
+        self._decided.clear()
         self.apply(claims_of(changes))
 
     def _check_decision(self, row: Claim) -> None:
@@ -97,10 +111,11 @@ class ObservedLedger(LedgerBook):
     def _check_room(self, name: str) -> None:
         """What we hold on a node fits what it was of late; what others bound is not our doing."""
         used: Counter[str] = Counter()
-        for (uid, group, _), claim in self.claims().items():
-            promise = self._promises.by_uid.get(uid)
-            if claim.node == name and promise is not None and claim.state != ClaimState.BOUND:
-                used.update(room.demand_of(promise.contents[claim.revision][group].klass))
+        for uid, replica in self._decided:
+            claim = self.unit(uid).claims[replica]
+            if claim.node == name:
+                spec = self.groups(uid, claim.revision)[claim.group]
+                used.update(room.demand_of(spec.klass))
         for node in self._desk.recent(name):
             offers = room.allocatable_of(node)
             if all(amount <= offers.get(resource, 0) for resource, amount in used.items()):
@@ -113,11 +128,20 @@ class ObservedAuditor(Auditor):
 
     def __init__(self, desk: ServerDesk) -> None:
         super().__init__(is_gang_atomic=False)
+        self._desk = desk
+        self.bound: set[tuple[int, int]] = set()
+        """Units of which an object was ever bound."""
         desk.told = self.nodes.answered
         self.ledger = ObservedLedger(self.promises, self.nodes, desk)
         self.ledger.told_cancelled = self.watch.cancelled
         self.links = LinkBook(self.ledger)
         self.links.may_skip_numbers = True
+
+    def is_over(self, promise: Promise) -> bool:
+        """Whether a unit may have ended: objects were bound and none is any more."""
+        uid = uid_of(promise.key)
+        was_bound = uid in self.bound and not self._desk.is_bound(uid)
+        return was_bound or super().is_over(promise)
 
     def started(self, node: Node) -> None:
         """See node.Ear; nodes are the API server's, so a binder has none to remember."""

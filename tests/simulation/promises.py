@@ -39,7 +39,8 @@ class Promise:
     @property
     def is_incomplete(self) -> bool:
         """Whether it is a gang that still waits for members."""
-        return bool(self.members) and len(self.members) < next(iter(self.members.values())).size
+        size = next((member.size for member in self.reached.values()), 0)
+        return len(self.members) < size
 
 
 class Promises:

@@ -60,7 +60,8 @@ class ReleaseBook:
                 self._called(effect.body)
 
     def _seen(self, seen: Seen) -> None:
-        """Everything under a prefix at one moment: what was on its way before got lost."""
+        """Everything under a prefix at one moment: requests that are not seen here got lost, for a
+        session is ordered and its end is an end."""
         for key in [key for key in self._sights if key.startswith(seen.prefix)]:
             del self._sights[key]
         for view in seen.views:

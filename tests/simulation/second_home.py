@@ -17,6 +17,7 @@ from binder.home.apiserver import ApiServerBinder
 from binder.records import Record as BinderRecord
 from cell.classes import decode
 from cell.home import LeaseLost, ObjectState, ObjectView, Replica
+from cell.link import DERIVED
 from cell.messages import ClaimState
 from cell.unit import Phase, Place, uid_of
 from tests.simulation import room
@@ -56,7 +57,8 @@ class SecondHome(Simulation):
     def _make_auditor(self) -> Auditor:
         self.server = ApiServer(self.world)
         self._desk = ServerDesk(self.world, self.server)
-        return ObservedAuditor(self._desk)
+        self._observed = ObservedAuditor(self._desk)
+        return self._observed
 
     def _operator_desk(self, courier: Courier) -> Desk:
         return self._desk
@@ -69,6 +71,7 @@ class SecondHome(Simulation):
             return ApiServerBinder(term, config_of(config))
 
         node = self._add("binder", "binder", BinderRecord, make)
+        node.hello_fields = {"features": (DERIVED,)}
         node.home = lambda call: self.server.call(node, call)
 
     def _own_faults(self) -> dict[str, Callable[[], None]]:
@@ -82,6 +85,7 @@ class SecondHome(Simulation):
             if luck.random() < ENABLED_RATIO:
                 setattr(server, name, luck.choice(ratios))
         return {
+            **super()._own_faults(),
             "foreign object": self._add_stranger,
             "object deleted": self._delete_object,
             "foreign binding": self._bind_object,
@@ -160,7 +164,7 @@ class SecondHome(Simulation):
 
     def _make_new(self) -> None:
         for promise in self.auditor.promises.by_key.values():
-            if promise.key not in self._made and promise.contents and not promise.members:
+            if promise.key not in self._made and promise.contents and not promise.reached:
                 self._made.add(promise.key)
                 self._make_objects(promise, 1)
 
@@ -212,6 +216,7 @@ class SecondHome(Simulation):
     def _bound(self, view: ObjectView, life: int) -> None:
         """A binding took effect."""
         node, uid = self.nodes["binder"], (view.replica.uid_hi, view.replica.uid_lo)
+        self._observed.bound.add(uid)
         if not life:
             return
         if uid in self.auditor.watch.cancelled:

@@ -13,8 +13,8 @@ from typing import Any
 from binder.config import BinderConfig
 from binder.core import BinderCore
 from binder.records import Record as BinderRecord
-from cell.effects import Publish
-from cell.messages import Changes, UnitView
+from cell.effects import Publish, Send
+from cell.messages import Assign, Changes, UnitView
 from dispatcher.config import DispatcherConfig
 from dispatcher.core import DispatcherCore
 from dispatcher.records import Record as DispatcherRecord
@@ -59,6 +59,7 @@ class Simulation:
         self.nodes: dict[str, Node] = {}
         self.wires: list[Wire] = []
         self.couriers: list[Courier] = []
+        self._is_stall_due = False
         self._mix = drawn_mix(self.world)
         self._make_nodes()
         self._join_nodes()
@@ -126,6 +127,8 @@ class Simulation:
     def performed(self, node: Node, effect: Any) -> None:
         """See node.Ear."""
         self.auditor.performed(node, effect)
+        if self._is_stall_due and isinstance(effect, Send) and isinstance(effect.body, Assign):
+            self._stall(effect.peer, effect.body)
         if isinstance(effect, Publish) and isinstance(effect.body, Changes):
             self._kubelets.published(effect.body)
             self.line.published(effect.body)
@@ -176,8 +179,26 @@ class Simulation:
         return Auditor(is_gang_atomic=True)
 
     def _own_faults(self) -> dict[str, Callable[[], None]]:
-        """Faults that only this kind of home knows."""
-        return {}
+        """Faults that need more than processes and wires."""
+        return {"stalled scheduler": self._stall_next}
+
+    def _stall_next(self) -> None:
+        self._is_stall_due = True
+
+    def _stall(self, name: str, body: Assign) -> None:
+        """The scheduler stands still with its plan; meanwhile a unit of it is cancelled, and the
+        dispatcher may lose sight of it: the plan comes after the attempt is void."""
+        world, node = self.world, self.nodes[name]
+        self._is_stall_due = False
+        world.fault("stalled scheduler", name)
+        node.ambush(1, lambda: node.pause(world.between(100 * MS, 380 * MS)))
+        uids = list(zip(body.rows.uid_hi.tolist(), body.rows.uid_lo.tolist(), strict=True))
+        uid = world.random.choice(uids)
+        world.after(world.between(MS, 60 * MS), lambda: self._clients.cancel(uid))
+        if world.chance(0.5):
+            port = self.nodes["dispatcher"].ports[name]
+            assert isinstance(port, Port)
+            world.after(world.between(MS, 60 * MS), port.break_session)
 
     def _add_binder(self, config: BinderConfig) -> None:
         self._add("binder", "binder", BinderRecord, lambda term: BinderCore(term, config))

@@ -384,6 +384,12 @@ class Unplaced(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     SHORTFALLS_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    """Term of the newest state known by then."""
+    generation: _builtins.int
+    """Generation of the newest state known by then: room freed after it was not looked at."""
     @_builtins.property
     def rows(self) -> Global___NoFits:
         """The units."""
@@ -402,10 +408,12 @@ class Unplaced(_message.Message):
         rows: Global___NoFits | None = ...,
         shortfalls: Global___Shortfalls | None = ...,
         resources: _abc.Iterable[_builtins.str] | None = ...,
+        term: _builtins.int = ...,
+        generation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "shortfalls", b"shortfalls"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources", "rows", b"rows", "shortfalls", b"shortfalls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "resources", b"resources", "rows", b"rows", "shortfalls", b"shortfalls", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

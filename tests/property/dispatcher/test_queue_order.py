@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell.unit import uid_of
+from dispatcher.codes import State
 from dispatcher.config import DispatcherConfig
 from dispatcher.dictionary import Classes, Names
 from dispatcher.records import GroupRows
-from dispatcher.table import State, Table
+from dispatcher.table import Table
 from dispatcher.waiting.sets import Waiting
 from tests.unit.dispatcher.builders import a_class
 

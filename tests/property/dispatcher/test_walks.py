@@ -12,15 +12,7 @@ from cell.messages import Join
 from cell.reasons import Reason
 from cell.unit import WHOLE_UNIT, Phase, Place, Verdict
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import (
-    Desk,
-    a_group,
-    a_member,
-    a_unit,
-    encoded,
-    restored,
-)
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_member, a_unit, encoded, restored
 
 KEYS = [f"u{i}" for i in range(7)]
 CONTENTS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,26 @@ from cell.unit import (
     Verdict,
     uid_of,
 )
+from dispatcher import codes
 from dispatcher.config import DispatcherConfig
 from dispatcher.core import DispatcherCore
 from dispatcher.records import Record
-from dispatcher.table import State
+
+
+class State(IntEnum):
+    """Names of `codes.State`."""
+
+    FREE = codes.State.FREE
+    GATHERING = codes.State.GATHERING
+    LOOSE = codes.State.LOOSE
+    ACTIVE = codes.State.ACTIVE
+    BACKOFF = codes.State.BACKOFF
+    PARKED = codes.State.PARKED
+    FLIGHT = codes.State.FLIGHT
+    COMMANDED = codes.State.COMMANDED
+    HELD = codes.State.HELD
+    FINISHED = codes.State.FINISHED
+
 
 MS = 1_000
 START_US = 1_700_000_000_000_000
@@ -145,6 +162,8 @@ class Desk:
         self.command: Command | None = None
         self.changes: list[tuple[str, int, int, int, Phase, str, Reason]] = []
         self.wake_at_us = 0
+        self.generation = 1
+        """Of the newest outcomes; schedulers know of them unless a test says otherwise."""
         self._next = 0
         self._keys: dict[tuple[int, int], str] = {}
         self._tokens = 0
@@ -230,7 +249,9 @@ class Desk:
             node=[nodes.index(row["node"]) if row["node"] else NO_NODE for row in rows],
             argument=[0] * len(rows),
         )
-        self.give(Received("binder", Settle(1, start, table, 0, tuple(nodes), wakes)))
+        self.generation += 1
+        settle = Settle(self.generation, start, table, 0, tuple(nodes), wakes)
+        self.give(Received("binder", settle))
 
     def outcome(self, key: str, verdict: Verdict, **fields: Any) -> dict[str, Any]:
         """One outcome of a unit; by default of its replica 0 on n0, for its last assignment."""
@@ -271,8 +292,9 @@ class Desk:
         wakes: int = 7,
         short: Iterable[tuple[Reason, int]] = (),
         peer: str = "s0",
+        behind: int = 0,
     ) -> None:
-        """A scheduler finds no room for units."""
+        """A scheduler finds no room for units, in a state so many generations old."""
         rows = [self.assigned[key] for key in keys]
         answers = NoFits.of(
             handle=[row["handle"] for row in rows],
@@ -290,7 +312,8 @@ class Desk:
             resource=[0] * len(each),
             nodes=[nodes for _, _, nodes in each],
         )
-        self.give(Received(peer, Unplaced(answers, shortfalls, ("cpu",))))
+        seen = (1, self.generation - behind)
+        self.give(Received(peer, Unplaced(answers, shortfalls, ("cpu",), *seen)))
 
     def restart(self, records: int | None = None) -> None:
         """A new life from what is durable, or from the first so many records."""

@@ -11,8 +11,7 @@ from cell.messages import Acks, Amend, Cancel, Report, ReportRows
 from cell.reasons import Reason, Status
 from cell.unit import WHOLE_UNIT, CommandOp, GroupSpec, Phase, Place, Verdict
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import Desk, a_group, a_member, a_report, a_unit
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_member, a_report, a_unit
 from tests.unit.dispatcher.test_settling import a_desk, phases
 
 

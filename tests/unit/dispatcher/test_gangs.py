@@ -11,8 +11,7 @@ from cell.messages import Acks, Join, Member
 from cell.reasons import Reason, Status
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, REPLICAS_MAX, Phase
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import Desk, a_class, a_member, a_unit, encoded
+from tests.unit.dispatcher.builders import Desk, State, a_class, a_member, a_unit, encoded
 
 
 def join(desk: Desk, *members: Member) -> list[tuple[int, Status, str]]:

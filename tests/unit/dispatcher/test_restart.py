@@ -6,15 +6,7 @@ from cell.messages import Assign, Join
 from cell.reasons import Reason
 from cell.unit import Phase, Place, Verdict
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import (
-    Desk,
-    a_group,
-    a_member,
-    a_unit,
-    encoded,
-    restored,
-)
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_member, a_unit, encoded, restored
 from tests.unit.dispatcher.test_settling import phases
 
 

@@ -7,8 +7,7 @@ from cell.link import Hello
 from cell.messages import ASSIGN_ROWS_MAX, Ability, Assign
 from cell.unit import UnitSpec
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import Desk, a_group, a_unit
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_unit
 
 
 def units(count: int, cpu: int = 1000, name: str = "u") -> list[UnitSpec]:

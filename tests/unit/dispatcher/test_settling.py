@@ -9,8 +9,7 @@ from cell.messages import Command
 from cell.reasons import Reason
 from cell.unit import WHOLE_UNIT, CommandOp, Phase, Verdict, uid_of
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import Desk, a_group, a_unit, encoded
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_unit, encoded
 
 
 def a_desk(*units: object, **fields: int) -> Desk:

@@ -8,8 +8,7 @@ from cell.messages import Assign
 from cell.reasons import Reason, Wake
 from cell.unit import Phase, Verdict
 from dispatcher.config import DispatcherConfig
-from dispatcher.table import State
-from tests.unit.dispatcher.builders import Desk, a_group, a_unit
+from tests.unit.dispatcher.builders import Desk, State, a_group, a_unit
 
 
 def a_desk(**fields: int) -> Desk:
@@ -136,16 +135,26 @@ def test_wake_while_a_try_is_under_way_is_not_lost() -> None:
     assert desk.state("u") is State.PARKED
 
 
-def test_wake_is_told_again_because_schedulers_hear_later() -> None:
+def test_wake_is_repeated_until_the_scheduler_has_heard_of_it() -> None:
     desk = a_full_desk(1, wake_echo_ms=30)
     desk.settle(wakes=Wake.ROOM_FREED)
-    desk.refuse("u00")
-    assert desk.state("u00") is State.PARKED
-    desk.after(30)
-    assert desk.state("u00") is State.FLIGHT
+    for _ in range(3):
+        desk.refuse("u00", behind=1)
+        assert desk.state("u00") is State.PARKED
+        desk.after(30)
+        assert desk.state("u00") is State.FLIGHT
     desk.refuse("u00")
     desk.after(1_000)
     assert desk.state("u00") is State.PARKED
+
+
+def test_news_that_does_not_help_need_not_be_heard() -> None:
+    desk = a_desk(wake_echo_ms=30)
+    desk.submit(a_unit("u"))
+    desk.settle(wakes=Wake.ROOM_FREED)
+    desk.refuse("u", wakes=Wake.NODE_ADDED, behind=1)
+    desk.after(1_000)
+    assert desk.state("u") is State.PARKED
 
 
 def test_one_wake_tries_few_and_success_wakes_more() -> None:

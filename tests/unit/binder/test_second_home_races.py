@@ -1,0 +1,94 @@
+"""Races of the API-server home that seeds of the simulation have found, one test each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cell.effects import Send, Tick, WakeAt
+from cell.home import Code, ObjectState, ObjectView, Post, Read
+from cell.messages import State
+from cell.reasons import Reason
+from cell.unit import CommandOp, Verdict
+from tests.unit.binder.api_builders import ApiBinder, a_pod
+from tests.unit.binder.builders import a_command, a_row
+
+
+def test_a_slow_answer_for_an_older_object_ends_nothing_of_the_newer_one() -> None:
+    """1. A Post is slow. 2. Its object goes, another of the name is placed and posted. 3. The first
+    Post is answered, and the name read: the claim is the newer object's."""
+    binder = ApiBinder([a_pod()])
+    binder.plan([a_row()])
+    slow = binder.take(Post)
+    binder.show(a_pod(state=ObjectState.DELETED, version=2))
+    binder.show(a_pod(object=7, version=3, revision=2))
+    binder.plan([a_row(attempt=2, revision=2)])
+    binder.calls.insert(0, slow)
+    binder.answer(Post, Code.CONFLICT)
+    for read in [call for call in binder.calls if isinstance(call, Read)]:
+        assert read.replica == slow.replica
+        binder.answer(Read, found=a_pod(object=7, version=3, revision=2))
+    assert binder.claims() == {(1, 0): ("n0", "committing")}
+    binder.answer(Post)
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_a_tick_for_the_home_keeps_the_time_of_deltas() -> None:
+    """1. A delta is to leave at T. 2. The home asks for a Tick before T: of two times a shell keeps
+    the earlier. 3. That Tick comes: the core has to ask for T once more."""
+    binder = ApiBinder([a_pod()], delta_ms=50, post_retry_ms=10)
+    binder.plan([a_row()])
+    due_us = binder.wake_at_us
+    binder.answer(Post, Code.THROTTLED)
+    assert binder.wake_at_us < due_us
+    binder.now_us = binder.wake_at_us
+    wakes = [e.at_us for e in binder.core.handle(binder.now_us, Tick()) if isinstance(e, WakeAt)]
+    assert due_us in wakes
+    effects = binder.core.handle(due_us, Tick())
+    assert any(isinstance(e, Send) and isinstance(e.body, State) for e in effects)
+
+
+@pytest.mark.parametrize(
+    ("pod", "want_verdict", "want_reason"),
+    [
+        (None, Verdict.FAILED, Reason.HOME_GONE),
+        (a_pod(), Verdict.FAILED, Reason.CONFLICT),
+        (a_pod(state=ObjectState.DONE), Verdict.RELEASED, Reason.REPORTED_DONE),
+        (a_pod(state=ObjectState.FAILED), Verdict.FAILED, Reason.REPORTED_FAILED),
+    ],
+    ids=["gone", "never bound", "done", "failed"],
+)
+def test_a_claim_that_is_not_there_is_told_when_asked(
+    pod: ObjectView | None, want_verdict: Verdict, want_reason: Reason
+) -> None:
+    """What a former binder settled last may be lost with it: the dispatcher asks."""
+    binder = ApiBinder([pod] if pod is not None else [])
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=1))
+    assert binder.told() == [(1, want_verdict, want_reason, 0)]
+
+
+def test_a_claim_that_is_there_is_not_settled_again() -> None:
+    binder = ApiBinder([a_pod(node="n0")])
+    before = binder.told()
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=1))
+    assert binder.told() == before
+
+
+class Unlisted(ApiBinder):
+    """Its first list is answered when the test says so."""
+
+    def relist(self, *listed: Any) -> None:
+        """Not yet."""
+
+    def list_now(self) -> None:
+        """There is nothing."""
+        super().relist([])
+
+
+def test_confirmation_waits_for_the_first_list() -> None:
+    binder = Unlisted()
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=1))
+    assert binder.told() == []
+    binder.list_now()
+    assert binder.told() == [(1, Verdict.FAILED, Reason.HOME_GONE, 0)]
