@@ -282,6 +282,7 @@ class Settling:
         table.replicas.phase[found[fresh]] = Phase.PLACING
         table.replicas.node[found[fresh]] = rows.node[fresh]
         self._news.replicas(found[fresh])
+
     def _never_bound(self, rows: I64s) -> None:
         """Replicas that were accepted by a binder which died before it bound them: placed anew."""
         self._table.replicas.phase[rows] = Phase.WAITING
