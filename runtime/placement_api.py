@@ -2,8 +2,8 @@
 
 One `PlacementServicer` per dispatcher, added to the client listener by its `__main__`. What must
 hold: replies of a stream come in the order of its batches and not before the batch is durable; one
-client's garbage, slowness or end disturbs nobody else; what is shown is durable. Nothing waits to
-be batched: whatever is ready leaves when the peer has taken what went before.
+client's garbage, slowness or end disturbs nobody else; what is shown is durable. Changes do not
+wait to be batched: whatever is ready leaves when the peer has taken what went before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cell.unit import Word
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime import wire, wire_views
 from runtime.loop import Shell
+from runtime.submit_desk import SubmitDesk
 from runtime.submit_stream import SubmitStream, refused_of, store_refusal
 from runtime.watch import (
     MESSAGE_ROWS_MAX,
@@ -82,6 +83,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         self._limits = limits = limits or PlacementLimits()
         self.hub = WatchHub(limits.watchers_max, limits.watch_rows_max, limits.message_rows_max)
         shell.on_publish = self.hub.publish
+        self._desk = SubmitDesk(shell)
 
     def add_to(self, server: Any) -> None:
         """Register with a server: one of the `add` of a Listener."""
@@ -93,7 +95,11 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         """One stream of batches."""
         limits = self._limits
         stream = SubmitStream(
-            self._shell, limits.items_max, limits.classes_max, limits.submit_batches_max
+            self._shell,
+            self._desk,
+            limits.items_max,
+            limits.classes_max,
+            limits.submit_batches_max,
         )
         await stream.run(context)
 
@@ -175,6 +181,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         elif refusal := store_refusal(self._shell):
             answer = refusal
         else:
+            self._desk.flush()
             answer = await self._shell.ask(body)
         return types_pb2.BatchReply(count=converted.count, refused=refused_of(converted, answer))
 

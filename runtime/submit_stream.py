@@ -14,12 +14,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from cell.messages import Acks
+from cell.messages import Acks, Submit
 from cell.reasons import Refusal, Status
 from godel.v1 import placement_pb2, types_pb2
 from runtime import wire, wire_units, wire_views
 from runtime.link_rpc import END
 from runtime.loop import STORE_RETRY_AFTER_MS, Shell
+from runtime.submit_desk import SubmitDesk
 from runtime.wire_classes import ClassNumbers, TooManyClasses
 
 Answer = Acks | Refusal | None
@@ -40,8 +41,16 @@ class _Slot:
 class SubmitStream:
     """Reads, converts, asks and replies until the client has closed its side."""
 
-    def __init__(self, shell: Shell, items_max: int, classes_max: int, batches_max: int) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        desk: SubmitDesk,
+        items_max: int,
+        classes_max: int,
+        batches_max: int,
+    ) -> None:
         self._shell = shell
+        self._desk = desk
         self._items_max = items_max
         self._batches_max = batches_max
         self._classes = ClassNumbers(classes_max)
@@ -76,16 +85,16 @@ class SubmitStream:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
 
     def _take(self, request: placement_pb2.SubmitRequest) -> None:
-        """Convert a batch and ask the core, unless nothing is left to ask or could be kept."""
+        """Convert a batch and hand it in, unless nothing is left to ask or could be kept."""
         converted = wire_units.submit(request, self._classes, self._items_max)
         slot = _Slot(request.batch, converted)
         self._slots.append(slot)
-        if converted.body is None:
+        if not isinstance(converted.body, Submit):
             self._answer(slot, None)
         elif refusal := store_refusal(self._shell):
             self._answer(slot, refusal)
         else:
-            self._shell.request(converted.body, partial(self._answer, slot))
+            self._desk.put(converted.body, partial(self._answer, slot))
 
     def _answer(self, slot: _Slot, answer: Answer) -> None:
         slot.reply = placement_pb2.SubmitReply(

@@ -120,6 +120,8 @@ class Twin:
                 return self._amend(uid, unit, row)
             case CommandOp.FREE:
                 return self._free(uid, unit, row)
+            case CommandOp.CONFIRM:
+                raise AssertionError("a ledger that keeps its records is asked to confirm nothing")
 
     def _release(self, uid: int, unit: Unit, revision: int) -> list[Told]:
         if unit.is_cancelled:
