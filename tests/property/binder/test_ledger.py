@@ -49,6 +49,7 @@ def _flat(parts: list[list[dict[str, int]]]) -> list[dict[str, int]]:
     return [row for part in parts for row in part]
 
 
+OF_ONE_REPLICA = (CommandOp.FREE, CommandOp.CONFIRM)
 plans = st.one_of(
     st.lists(units(), min_size=1, max_size=4, unique_by=lambda u: u[0]["uid_lo"]).map(_flat),
     st.lists(rows, min_size=1, max_size=5),
@@ -60,7 +61,7 @@ commands = st.builds(
     revision=st.integers(1, 3),
     group=st.integers(0, 1),
     klass=st.integers(0, 2),
-).map(lambda row: {**row, "ordinal": 0} if row["op"] == CommandOp.FREE else row)
+).map(lambda row: {**row, "ordinal": 0} if row["op"] in OF_ONE_REPLICA else row)
 steps = st.one_of(
     st.tuples(st.just("plan"), plans),
     st.tuples(st.just("command"), commands),

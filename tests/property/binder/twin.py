@@ -121,7 +121,7 @@ class Twin:
             case CommandOp.FREE:
                 return self._free(uid, unit, row)
             case CommandOp.CONFIRM:
-                raise AssertionError("a ledger that keeps its records is asked to confirm nothing")
+                return self._confirm(uid, unit, row)
 
     def _release(self, uid: int, unit: Unit, revision: int) -> list[Told]:
         if unit.is_cancelled:
@@ -164,6 +164,12 @@ class Twin:
             self.free[claim.node] += self.demands[claim.klass]
             claim.is_ended = True
         return [(uid, Verdict.RELEASED, row["ordinal"])]
+
+    def _confirm(self, uid: int, unit: Unit, row: Row) -> list[Told]:
+        claim = unit.live().get((row["group"], row["ordinal"]))
+        if claim is not None and claim.revision >= row["revision"]:
+            return []
+        return [(uid, Verdict.FAILED, row["ordinal"])]
 
     def _drop(self, unit: Unit, claims: dict[tuple[int, int], Claim]) -> None:
         for replica, claim in list(claims.items()):
