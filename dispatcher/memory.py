@@ -61,15 +61,9 @@ class Memory:
         self._lifecycle.is_restoring = True
         for record in records:
             self._replay(record)
-        table = self._table
-        known = table.known()
-        finished = known[table.units.state[known] == State.FINISHED]
-        finished = finished[np.argsort(table.units.finished[finished])]
-        table.finished.clear()
-        table.finished.extend(finished.tolist())
         self._lifecycle.queue_all()
-        table.classes.cut()
-        table.names.cut()
+        self._table.classes.cut()
+        self._table.names.cut()
 
     def snapshot(self) -> list[Record]:
         """Records that stand for everything so far, in a form that depends on nothing else."""
@@ -146,8 +140,7 @@ class Memory:
         for name in ("phase", "node", "freeing"):
             getattr(table.replicas, name)[replicas] = getattr(kept.replicas, name)
         is_over = rows.finished != 0
-        units.state[handles[is_over]] = State.FINISHED
-        table.live_count -= int(np.count_nonzero(is_over))
+        table.take_finished(handles[is_over])
         units.state[handles[rows.is_gathering != 0]] = State.GATHERING
         units.state[handles[(rows.op != Op.NONE) & ~is_over]] = State.COMMANDED
         self._lifecycle.review(0, handles[units.state[handles] == State.LOOSE])

@@ -65,6 +65,8 @@ class Units(Columns):
     """Wakes counted when it was last assigned."""
     wakes: U8
     reason: U16
+    is_untold: U8
+    """Watchers do not know yet that it waits, or that it is being placed (`news`)."""
 
 
 class Groups(Columns):
@@ -190,6 +192,17 @@ class Table:
         self.finished_count += len(handles)
         self.live_count -= len(handles)
         self.finished.extend(handles.tolist())
+
+    def take_finished(self, handles: I64s) -> None:
+        """Units that had finished in a former life, in their order among all.
+
+        1. A unit is forgotten, and its key given to another. 2. A restart begins from a snapshot
+        that has the old one: it must be forgotten again before the record of the new one comes.
+        """
+        self.units.state[handles] = State.FINISHED
+        self.live_count -= len(handles)
+        everyone = [*self.finished, *handles.tolist()]
+        self.finished = deque(sorted(everyone, key=self.units.finished.__getitem__))
 
     def forget_finished(self, count_max: int) -> None:
         """Forget the units that finished first, beyond so many."""
@@ -353,7 +366,7 @@ class Table:
 
 _ZEROED = (
     *("op", "is_failed", "is_tried", "finished", "bound_us", "attempt", "tries", "conflicts"),
-    *("ticket", "probe", "wake_seen", "wakes", "reason"),
+    *("ticket", "probe", "wake_seen", "wakes", "reason", "is_untold"),
 )
 
 

@@ -54,6 +54,30 @@ def test_any_prefix_of_the_log_is_a_life() -> None:
         assert encoded(again) == encoded(core)
 
 
+def test_snapshot_and_the_records_after_it_are_a_life() -> None:
+    desk = Desk(DispatcherConfig(finished_max=1))
+    a_day(desk)
+    want = encoded(desk.core)
+    for length in range(len(desk.log) + 1):
+        snapshot = encoded(restored(2, desk.config, desk.log[:length]))
+        assert encoded(restored(3, desk.config, snapshot + desk.log[length:])) == want
+
+
+def test_key_that_is_free_again_may_be_used_after_a_snapshot() -> None:
+    desk = Desk(DispatcherConfig(finished_max=1))
+    desk.binder()
+    desk.submit(a_unit("a"), a_unit("b"))
+    desk.cancel("a")
+    snapshot = encoded(desk.core)
+    before = len(desk.log)
+    desk.cancel("b")
+    assert desk.core.unit("a") is None
+    desk.submit(a_unit("a"))
+    core = restored(2, desk.config, snapshot + desk.log[before:])
+    assert core.unit("a") is not None
+    assert encoded(core) == encoded(desk.core)
+
+
 def test_everything_that_is_not_bound_waits_anew() -> None:
     desk = Desk()
     a_day(desk)
