@@ -34,6 +34,8 @@ class DispatcherConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Woken units that may be trying at once."""
     shapes_per_call_max: int = 1_024
     """Parked shapes looked at for wakes in one call of the core."""
+    news_ms: int = 100
+    """Watchers are told that a unit waits or is being placed once it has lasted so long."""
     ack_ms: int = 10
     """Outcomes are acked to the binder at latest after this time."""
     ack_rows_max: int = 8_192

@@ -49,7 +49,7 @@ from cell.reasons import Refusal, Status, Wake
 from cell.unit import uid_of
 from dispatcher import requests
 from dispatcher.amendments import Amendments
-from dispatcher.codes import Phase, State
+from dispatcher.codes import State
 from dispatcher.commands import Asked
 from dispatcher.config import DispatcherConfig
 from dispatcher.dictionary import Classes, Names
@@ -84,7 +84,7 @@ class DispatcherCore:
         self._waiting = Waiting(table, config)
         self._flights = Flights(table.units)
         self._router = Router(table)
-        self._news = news = News(table)
+        self._news = news = News(table, config)
         self._asked = Asked(table)
         lifecycle = Lifecycle(table, self._waiting, self._flights, self._router, news, config)
         self._lifecycle = lifecycle
@@ -290,8 +290,7 @@ class DispatcherCore:
     ) -> list[Effect]:
         """Effects in order: what rests on our record behind it, what does not before it."""
         if len(self._fresh):
-            waiting = self._fresh[self._table.units.state[self._fresh] != State.FLIGHT]
-            self._news.units(waiting, Phase.WAITING)
+            self._news.later(now_us, self._fresh)
             self._fresh = _NOBODY
         changes = self._news.cut(now_us)
         news: list[Effect] = [] if changes is None else [Publish(changes)]
@@ -322,6 +321,7 @@ class DispatcherCore:
     def _wake(self, now_us: int) -> list[Effect]:
         """Ask for a Tick when one is wanted earlier than was asked for."""
         times = [self._waiting.next_at_us(now_us), self._gangs.next_at_us()]
+        times.append(self._news.next_at_us())
         if self._owed_since_us and self._binder:
             times.append(self._owed_since_us + self._config.ack_ms * 1_000)
         oldest_us = self._flights.oldest_us()

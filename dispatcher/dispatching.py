@@ -6,7 +6,6 @@ import numpy as np
 
 from cell.effects import Effect, Send
 from dispatcher import assigning
-from dispatcher.codes import Phase
 from dispatcher.columns import I64s
 from dispatcher.flights import Flight, Flights
 from dispatcher.lifecycle import Lifecycle
@@ -64,7 +63,7 @@ class Dispatch:
         for flight in flights:
             members = self._flights.members(flight)
             self._lifecycle.land(members)
-            self._news.units(members, Phase.WAITING)
+            self._news.later(now_us, members)
             self._lifecycle.review(now_us, members)
 
     def _assign(self, now_us: int, scheduler: Scheduler, handles: I64s) -> Effect:
@@ -75,7 +74,7 @@ class Dispatch:
         scheduler.credits -= 1
         scheduler.load += count
         rows = assigning.rows_of(self._table, handles, attempts)
-        self._news.units(handles, Phase.PLACING)
+        self._news.later(now_us, handles)
         scheduler.fit_classes(len(self._table.classes.entries))
         return Send(
             scheduler.name, assigning.message(self._term, rows, self._table, scheduler.is_sent)

@@ -46,7 +46,7 @@ class Refusals:
         self._lifecycle.land(handles)
         is_unready = rows.reason[items] == Reason.SCHEDULER_UNREADY
         again = handles[is_unready]
-        self._news.units(again, Phase.WAITING)
+        self._news.later(now_us, again)
         self._waiting.activate(again)
         self._park(now_us, body, handles[~is_unready], items[~is_unready])
 

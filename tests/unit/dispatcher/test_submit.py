@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from cell.effects import Answer, Persist, Publish, Send
+from cell.effects import Answer, Persist, Send
 from cell.messages import Acks, Assign, Submit
 from cell.reasons import Refusal, Status
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Verdict
@@ -104,10 +104,10 @@ def test_ack_and_assignment_stand_behind_the_record() -> None:
     desk.scheduler()
     desk.submit(a_unit("u"))
     kinds = [type(effect) for effect in desk.effects if type(effect) in _ORDERED]
-    assert kinds == [Persist, Answer, Publish, Send]
+    assert kinds == [Persist, Answer, Send]
 
 
-_ORDERED = (Persist, Answer, Publish, Send)
+_ORDERED = (Persist, Answer, Send)
 
 
 def test_same_key_and_content_is_acked_again_without_a_record() -> None:

@@ -135,6 +135,39 @@ def test_wake_while_a_try_is_under_way_is_not_lost() -> None:
     assert desk.state("u") is State.PARKED
 
 
+def test_what_does_not_last_is_told_to_nobody() -> None:
+    desk = a_desk(news_ms=100)
+    desk.submit(a_unit("u"))
+    desk.after(99)
+    desk.bind("u")
+    desk.after(1_000)
+    assert [phase for *_, phase, _, _ in desk.changes] == [Phase.BOUND]
+
+
+def test_what_lasts_is_told_once() -> None:
+    desk = a_desk(news_ms=100)
+    desk.submit(a_unit("u"))
+    desk.after(100)
+    assert [phase for *_, phase, _, _ in desk.changes] == [Phase.PLACING]
+    desk.down("s0")
+    desk.after(99)
+    assert len(desk.changes) == 1
+    desk.after(1)
+    assert [phase for *_, phase, _, _ in desk.changes] == [Phase.PLACING, Phase.WAITING]
+    desk.after(1_000)
+    assert len(desk.changes) == 2
+
+
+def test_why_a_unit_waits_is_told_at_once_and_stays() -> None:
+    desk = a_desk(news_ms=100, wake_echo_ms=60_000)
+    desk.submit(a_unit("u"))
+    desk.refuse("u")
+    told = [(phase, reason != Reason.NONE) for *_, phase, _, reason in desk.changes]
+    assert told == [(Phase.WAITING, True)]
+    desk.after(1_000)
+    assert len(desk.changes) == 1
+
+
 def test_wake_is_repeated_until_the_scheduler_has_heard_of_it() -> None:
     desk = a_full_desk(1, wake_echo_ms=30)
     desk.settle(wakes=Wake.ROOM_FREED)
