@@ -132,11 +132,10 @@ class Client:
         begin, sent = time.perf_counter(), 0
         while sent < len(arrivals):
             due = int(np.searchsorted(arrivals, time.perf_counter() - begin))
-            if due > sent:
+            while sent < due:
                 await self.send(min(due - sent, BATCH))
                 sent += min(due - sent, BATCH)
-            else:
-                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)
         while self.bound < len(arrivals):
             await self._until_moved()
         return Round(sent, sent, time.perf_counter() - begin, self.latencies_ms)
