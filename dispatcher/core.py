@@ -6,7 +6,8 @@ Entry and table of contents. Clients' requests become rows of the unit table (`r
 asked stands in `commands`; `lifecycle` alone decides where a unit belongs.
 
 What must hold: what is answered, and what follows from it, stands behind its record; outcomes are
-published at once, being durable at the binder, and acked behind ours; a unit is in one place.
+published at once, being durable at the binder, and recorded before they are acked and before any
+other record; a unit is in one place.
 """
 
 from __future__ import annotations
@@ -119,6 +120,8 @@ class DispatcherCore:
         self._owed_since_us = 0
         self._wake_at_us = 0
         self._records: list[Record] = []
+        self._outcomes: list[Record] = []
+        """Not written yet: they ride with the next record, at latest with the ack."""
         self._answers: list[Effect] = []
         self._fresh = _NOBODY
 
@@ -239,7 +242,7 @@ class DispatcherCore:
         if rows is None:
             return
         defs = Defs(self._table.classes.cut(), self._table.names.cut())
-        self._records.append(Settled(now_us, self._settling.next, rows, defs))
+        self._outcomes.append(Settled(now_us, self._settling.next, rows, defs))
         self._owed_since_us = self._owed_since_us or now_us
 
     def _begin_binder(self, now_us: int, peer: str, hello: Hello) -> None:
@@ -294,9 +297,12 @@ class DispatcherCore:
             self._fresh = _NOBODY
         changes = self._news.cut(now_us)
         news: list[Effect] = [] if changes is None else [Publish(changes)]
-        persists: list[Effect] = [Persist(record) for record in self._records]
         answers, commands = self._answers, self._commands(now_us)
-        self._records, self._answers = [], []
+        persists: list[Effect] = []
+        if self._records or commands:
+            persists = [Persist(record) for record in (*self._outcomes, *self._records)]
+            self._outcomes, self._records = [], []
+        self._answers = []
         if is_known_elsewhere:
             return [*news, *assigns, *persists, *commands]
         return [*persists, *answers, *news, *assigns, *commands]

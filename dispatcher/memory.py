@@ -81,6 +81,9 @@ class Memory:
         return [marks, *(self._kept(known[at : at + UNITS_PER_RECORD]) for at in parts)]
 
     def _replay(self, record: Record) -> None:
+        if isinstance(record, Settled) and record.next <= self._settling.next:
+            # Outcomes that were not written yet when a snapshot was taken which has them.
+            return
         if isinstance(record, Submitted | Amended | Settled | Joined | KeptMarks):
             self._define(record.defs)
         match record:

@@ -1,7 +1,9 @@
 """Whether releases keep their bound, judged by what the rolling controller had been shown.
 
 Rule: a request that stops a serving row leaves at least rows - max_unavailable rows serving, as far
-as the controller could know. A failure it has not heard of is not its doing.
+as the controller could know. A failure it has not heard of is not its doing, and a row that it had
+end by right may be asked to end again, whatever the user wants by then: its first request may have
+been taken.
 """
 
 from __future__ import annotations
@@ -41,6 +43,8 @@ class ReleaseBook:
         self.specs: dict[str, RollingsetSpec] = {}
         self._sights: dict[str, Sight] = {}
         self._calls: dict[int, dict[str, int]] = {}
+        self._ending: set[str] = set()
+        """Keys of rows that were asked to end."""
 
     def took(self, event: Any, effects: list[Any]) -> None:
         """The controller has taken an event."""
@@ -111,12 +115,13 @@ class ReleaseBook:
         spec = self.specs[name]
         replicas = sum(column.count for column in spec.columns)
         units = {k: s for k, s in self._sights.items() if k.startswith(f"{name}/")}
-        ready = {key for key, sight in units.items() if sight.is_ready(replicas)}
+        ready = {key for key, sight in units.items() if sight.is_ready(replicas)} - self._ending
         stopped = ready & set(asked)
         floor = spec.rows - min(int(spec.max_unavailable), spec.rows)
         if stopped and len(ready) - len(stopped) < floor:
             seen = f"{len(ready)} rows serve, {sorted(stopped)} are stopped, floor {floor}"
             raise Broken("a release keeps its bound", seen, sorted(stopped)[0])
+        self._ending.update([key for key, revision in asked.items() if revision == CANCELLED])
         for key, revision in asked.items():
             self._sights.setdefault(key, Sight()).asked = revision
 

@@ -125,6 +125,7 @@ def test_records_and_snapshots_give_the_same_dispatcher(steps: list[tuple[Any, .
     for step in steps:
         walk(desk, step)
         assert_waiters_have_wakers(desk)
+    desk.write_outcomes()
     want = encoded(desk.core)
     assert encoded(restored(90, CONFIG, want)) == want
     from_log = restored(91, CONFIG, desk.log)

@@ -315,6 +315,10 @@ class Desk:
         seen = (1, self.generation - behind)
         self.give(Received(peer, Unplaced(answers, shortfalls, ("cpu",), *seen)))
 
+    def write_outcomes(self) -> None:
+        """Outcomes are written at latest when a session begins, with what it acks."""
+        self.binder()
+
     def restart(self, records: int | None = None) -> None:
         """A new life from what is durable, or from the first so many records."""
         kept = self.log if records is None else self.log[:records]

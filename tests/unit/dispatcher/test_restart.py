@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cell.effects import Persist, Send
 from cell.messages import Assign, Join
 from cell.reasons import Reason
 from cell.unit import Phase, Place, Verdict
@@ -33,6 +34,7 @@ def a_day(desk: Desk) -> None:
     desk.ask(Join((a_member("a", size=3), a_member("b", gang="pair"))))
     desk.ask(Join((a_member("c", gang="pair"),)))
     desk.settle(desk.outcome("e", Verdict.FAILED, ordinal=2, reason=Reason.NODE_GONE))
+    desk.write_outcomes()
 
 
 def test_day_is_the_same_after_a_restart_from_records_or_from_a_snapshot() -> None:
@@ -119,14 +121,58 @@ def test_outcomes_that_were_not_taken_arrive_again() -> None:
     desk.submit(a_unit("u"), a_unit("v"))
     first, second = desk.outcome("u", Verdict.BOUND), desk.outcome("v", Verdict.BOUND)
     desk.settle(first)
+    desk.write_outcomes()
     desk.settle(second)
-    desk.restart(records=2)
+    desk.restart()
     desk.binder()
     assert desk.command is not None
     assert (desk.command.term, desk.command.ack) == (2, 1)
     assert (desk.word("u"), desk.word("v")) == ("BOUND", "WAITING")
     desk.settle(first, second, first=0)
     assert phases(desk, "u") == phases(desk, "v") == ["BOUND"]
+
+
+def written(desk: Desk) -> list[str]:
+    """Kinds of the records of the last event."""
+    return [type(e.record).__name__ for e in desk.effects if isinstance(e, Persist)]
+
+
+def test_outcomes_ride_with_the_next_record() -> None:
+    desk = Desk()
+    desk.binder()
+    desk.scheduler()
+    desk.submit(a_unit("u"))
+    desk.bind("u")
+    assert (desk.word("u"), written(desk)) == ("BOUND", [])
+    desk.submit(a_unit("v"))
+    assert written(desk) == ["Settled", "Submitted"]
+
+
+def test_outcomes_are_written_with_their_ack_at_latest() -> None:
+    desk = Desk(DispatcherConfig(ack_ms=10))
+    desk.binder()
+    desk.scheduler()
+    desk.submit(a_unit("u"), a_unit("v"))
+    desk.bind("u")
+    desk.after(9)
+    assert written(desk) == []
+    desk.after(1)
+    order = [type(e) for e in desk.effects if isinstance(e, Persist | Send)]
+    assert (written(desk), order) == (["Settled"], [Persist, Send])
+    assert desk.command is not None
+    assert desk.command.ack == 1
+
+
+def test_outcomes_in_a_snapshot_are_not_applied_again() -> None:
+    desk = Desk()
+    desk.binder()
+    desk.scheduler()
+    desk.submit(a_unit("u"))
+    desk.bind("u")
+    snapshot, before = encoded(desk.core), len(desk.log)
+    desk.report("u", Phase.DONE)
+    core = restored(2, desk.config, snapshot + desk.log[before:])
+    assert encoded(core) == encoded(desk.core)
 
 
 def test_ages_and_terms_never_go_back() -> None:

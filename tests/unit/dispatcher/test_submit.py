@@ -207,6 +207,7 @@ def test_forgotten_classes_and_names_make_room() -> None:
         desk.settle(desk.outcome(key, Verdict.CANCELLED))
     assert len(desk.core._table.classes.entries) < 20
     assert len(desk.core._table.names.entries) < 20
+    desk.write_outcomes()
     desk.restart()
     assert desk.word("u59") == "CANCELLED"
 
