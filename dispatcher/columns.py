@@ -10,13 +10,12 @@ from typing import Any, ClassVar, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from dispatcher.kernels import mix_each, sum_slices
+
 I64s = NDArray[np.int64]
 U64s = NDArray[np.uint64]
 
 _ORDER_OF = np.array([max(0, (size - 1).bit_length()) for size in range(4097)], np.int64)
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-_MIX = np.uint64(0xBF58476D1CE4E5B9)
-_SHIFT = np.uint64(29)
 
 
 class Columns:
@@ -103,15 +102,13 @@ def offsets(counts: I64s) -> I64s:
 
 def sums(values: NDArray[Any], counts: I64s) -> I64s:
     """The sum of each of the consecutive slices of these counts; empty slices sum to 0."""
-    running = np.concatenate(([0], np.cumsum(values, dtype=np.int64)))
-    ends = np.cumsum(counts)
-    return np.asarray(running[ends] - running[ends - counts], np.int64)
+    out = np.empty(len(counts), np.int64)
+    sum_slices(values.astype(np.int64), counts, out)
+    return out
 
 
 def mix(digest: U64s, value: NDArray[Any]) -> U64s:
     """Fold another value into digests; equal inputs give equal digests in every process."""
-    mixed = (digest ^ value.astype(np.uint64)) * _ODD
-    mixed ^= mixed >> _SHIFT
-    mixed *= _MIX
-    mixed ^= mixed >> _SHIFT
-    return mixed
+    out = np.empty(len(digest), np.uint64)
+    mix_each(digest, value.astype(np.uint64), out)
+    return out

@@ -60,10 +60,6 @@ class Dictionary:
         """Whether a number stands for something else than the entry, or for nothing."""
         return number >= len(self.entries) or self.entries[number] != entry
 
-    def hash_of(self, numbers: NDArray[Any]) -> U64s:
-        """Hashes of numbers; those of NONE are 0."""
-        return np.where(numbers >= 0, self.hashes[np.maximum(numbers, 0)], np.uint64(0))
-
     @property
     def is_sweep_due(self) -> bool:
         """Whether there are more entries than should be kept."""

@@ -284,6 +284,9 @@ def _over_limit(
     table: Table, config: DispatcherConfig, batch: _Batch, is_new: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which units come after the room here is used up, in order."""
+    room = config.replicas_max - table.replica_count
+    if table.live_count + len(is_new) <= config.units_max and int(batch.groups.count.sum()) <= room:
+        return np.zeros(len(is_new), np.bool_)
     units = np.cumsum(is_new) + table.live_count
     replicas = np.cumsum(np.where(is_new, sums(batch.groups.count, batch.counts), 0))
     return (units > config.units_max) | (replicas + table.replica_count > config.replicas_max)

@@ -69,9 +69,9 @@ class Settling:
 
     def take(self, now_us: int, settle: Settle) -> OutcomeRows | None:
         """Apply what is new; returns what must become durable, or None when nothing is new."""
-        self._nodes = np.concatenate(
-            (self._nodes[: settle.node_base], self._table.names.numbers(settle.nodes))
-        )
+        if settle.nodes:
+            fresh = self._table.names.numbers(settle.nodes)
+            self._nodes = np.concatenate((self._nodes[: settle.node_base], fresh))
         rows, known = settle.rows, max(0, self.next - settle.first)
         if known >= len(rows):
             return None

@@ -19,6 +19,7 @@ from cell.uid_index import UidIndex
 from dispatcher.codes import PHASES, Phase, State
 from dispatcher.columns import Blocks, Columns, I64s, U64s, mix, offsets, ranges, sums
 from dispatcher.dictionary import Classes, Names
+from dispatcher.kernels import digest_groups
 from dispatcher.records import GroupRows
 from dispatcher.routes import Routes
 
@@ -131,7 +132,7 @@ class Table:
         counts: I64s,
     ) -> I64s:
         """New units in order of age, at revision 1, LOOSE; returns their handles."""
-        handles = self._take_handles(len(keys))
+        handles, reused = self._take_handles(len(keys))
         units = self.units
         self.keys[handles] = keys
         self.whys[handles] = ""
@@ -142,8 +143,9 @@ class Table:
         self.age += len(keys)
         units.revision[handles] = 1
         units.submitted_us[handles] = at_us
-        for name in _ZEROED:
-            getattr(units, name)[handles] = 0
+        if reused:
+            for name in _ZEROED:
+                getattr(units, name)[handles[:reused]] = 0
         units.state[handles] = State.LOOSE
         self.index.put(uid_hi, uid_lo, handles)
         self.set_content(handles, groups, counts)
@@ -324,14 +326,18 @@ class Table:
 
     def digest_of(self, groups: GroupRows, counts: I64s) -> U64s:
         """One number per unit that stands for its content, the same in every life."""
-        each = mix(self.classes.hashes[groups.klass], groups.count)
-        each = mix(mix(each, groups.min), self.names.hash_of(groups.pin))
-        each = mix(each, self.names.hash_of(groups.role))
-        first = offsets(counts)
-        digest = mix(each[first], counts)
-        for position in range(1, int(counts.max(initial=1))):
-            longer = np.flatnonzero(counts > position)
-            digest[longer] = mix(digest[longer], each[first[longer] + position])
+        digest = np.empty(len(counts), np.uint64)
+        digest_groups(
+            self.classes.hashes,
+            self.names.hashes,
+            groups.klass,
+            groups.count,
+            groups.min,
+            groups.pin,
+            groups.role,
+            counts,
+            digest,
+        )
         return digest
 
     def _write_groups(self, groups: GroupRows, counts: I64s) -> I64s:
@@ -347,7 +353,8 @@ class Table:
             self.groups.offset[rows] = running - np.repeat(running[offsets(counts)], counts)
         return starts
 
-    def _take_handles(self, count: int) -> I64s:
+    def _take_handles(self, count: int) -> tuple[I64s, int]:
+        """Handles for so many units, and how many of them, the first, had units before."""
         reused = min(count, len(self._free))
         handles = np.empty(count, np.int64)
         if reused:
@@ -361,7 +368,7 @@ class Table:
         if len(self.keys) < self.units.capacity:
             self.keys = _grown(self.keys, self.units.capacity)
             self.whys = _grown(self.whys, self.units.capacity)
-        return handles
+        return handles, reused
 
 
 _ZEROED = (

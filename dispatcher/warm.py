@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cell.uid_index import UidIndex
+from dispatcher.columns import mix, sums
+from dispatcher.kernels import digest_groups
 
 
 def warm_up() -> None:
@@ -13,3 +15,7 @@ def warm_up() -> None:
     index.put(one, one, np.zeros(1, np.int64))
     index.find(one, one)
     index.drop(one, one)
+    count, number = np.ones(1, np.int64), np.zeros(1, np.int32)
+    mix(one, one)
+    sums(count, count)
+    digest_groups(one, one, number, number, number, number, number, count, np.empty(1, np.uint64))
