@@ -105,9 +105,7 @@ class ApiServerHome:
                 self._desk.wish(Wish(Purpose("relist")))
             case Relisted():
                 self._following.relisted(now_us, event)
-                for run in self._unconfirmed:
-                    self._say_lost(commands.confirm(self._desk.ledger, run))
-                self._unconfirmed.clear()
+                self._confirm_waiting()
             case LeaseLost():
                 self._lose_lease()
         self._gangs.step_all(now_us)
@@ -302,6 +300,13 @@ class ApiServerHome:
                     self._desk.book.add(row)
             else:
                 self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, Reason.HOME_REFUSED))
+
+    def _confirm_waiting(self) -> None:
+        """What was asked about before the first list, against the ledger that the list makes."""
+        self._desk.book.sync()
+        for run in self._unconfirmed:
+            self._say_lost(commands.confirm(self._desk.ledger, run))
+        self._unconfirmed.clear()
 
     def _say_lost(self, journal: Journal) -> None:
         """Claims that are not there: their objects say what became of them."""

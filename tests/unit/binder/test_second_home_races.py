@@ -81,9 +81,9 @@ class Unlisted(ApiBinder):
     def relist(self, *listed: Any) -> None:
         """Not yet."""
 
-    def list_now(self) -> None:
-        """There is nothing."""
-        super().relist([])
+    def list_now(self, *pods: ObjectView) -> None:
+        """These are there."""
+        super().relist(pods)
 
 
 def test_confirmation_waits_for_the_first_list() -> None:
@@ -92,3 +92,13 @@ def test_confirmation_waits_for_the_first_list() -> None:
     assert binder.told() == []
     binder.list_now()
     assert binder.told() == [(1, Verdict.FAILED, Reason.HOME_GONE, 0)]
+
+
+def test_a_claim_that_the_first_list_shows_is_not_said_to_be_lost() -> None:
+    """1. The binder and the dispatcher start together. 2. The dispatcher asks about a claim before
+    the first list. 3. The list shows it: it is there when the question is answered."""
+    binder = Unlisted()
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=1))
+    binder.list_now(a_pod(node="n0"))
+    assert binder.verdicts() == [Verdict.BOUND]
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
