@@ -56,6 +56,8 @@ class ApiServer:
         self.on_bound: Callable[[ObjectView, int], None] = lambda view, life: None
         """Told of each binding that took effect, and in which life of the binder it was asked for;
         life 0 stands for somebody else."""
+        self.classes: dict[Replica, bytes] = {}
+        """What the last object of each name demands."""
         self.since_us: dict[Replica, int] = {}
         """When each object changed last."""
         self._version = 1
@@ -242,6 +244,7 @@ class ApiServer:
         if replica in self.objects:
             return
         self._objects_made += 1
+        self.classes[replica] = klass
         state = ObjectState.BOUND if node else ObjectState.PENDING
         view = ObjectView(replica, self._objects_made, 0, state, node, revision, klass, ours)
         self._change(view)
