@@ -133,7 +133,9 @@ class Settling:
     def _run(self, now_us: int, handles: I64s, rows: OutcomeRows, attempt: NDArray[Any]) -> None:
         units = self._table.units
         verdict = int(rows.verdict[0])
-        is_gone = (handles < 0) | (units.state[np.maximum(handles, 0)] == State.FINISHED)
+        state = units.state[np.maximum(handles, 0)]
+        # FREE: an earlier run of the same message ended the unit, and it was forgotten at once.
+        is_gone = (handles < 0) | (state == State.FINISHED) | (state == State.FREE)
         if is_gone.any():
             self._unknown(verdict, rows.take(is_gone))
             kept = ~is_gone
