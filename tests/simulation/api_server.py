@@ -37,6 +37,8 @@ from tests.simulation.node import Node
 from tests.simulation.world import MS, SECOND, World
 
 HOLDS_ROOM = (ObjectState.BOUND, ObjectState.TERMINATING)
+REFUSALS = {Code.CONFLICT: "api conflict", Code.GONE: "api gone"}
+"""Answers that a lost one, or somebody else, has brought about: counted as faults."""
 GRACE_US = (20 * MS, 400 * MS)
 """How long an object takes from its eviction to its end."""
 
@@ -101,6 +103,8 @@ class ApiServer:
         """Applied now, answered a little later: the watch may be faster."""
         if number in self._open:
             answer = self._serve(*self._open.pop(number))
+            if answer.code in REFUSALS:
+                self._world.fault(REFUSALS[answer.code])
             self._answer(node, life, answer, self._world.between(100, 5 * MS))
 
     def _serve_late(self, number: int) -> None:

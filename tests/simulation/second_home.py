@@ -41,6 +41,8 @@ OVER = ("DONE", "FAILED", "CANCELLED")
 class SecondHome(Simulation):
     """See the module."""
 
+    title = "second home"
+
     def __init__(self, seed: int) -> None:
         self._touched: set[tuple[int, int]] = set()
         """Units with objects that others have bound or deleted: their gangs are not our doing."""
@@ -84,6 +86,8 @@ class SecondHome(Simulation):
         ):
             if luck.random() < ENABLED_RATIO:
                 setattr(server, name, luck.choice(ratios))
+                if name == "watch_lag_us":
+                    self.world.fault("watch slow")
         return {
             **super()._own_faults(),
             "foreign object": self._add_stranger,
