@@ -102,3 +102,13 @@ def test_a_claim_that_the_first_list_shows_is_not_said_to_be_lost() -> None:
     binder.list_now(a_pod(node="n0"))
     assert binder.verdicts() == [Verdict.BOUND]
     assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_a_claim_of_an_older_revision_is_not_freed_when_asked_for() -> None:
+    """1. A bound unit is amended in place. 2. Binder and dispatcher start anew. 3. The dispatcher
+    asks about the claim at the new revision: its object still has the room."""
+    binder = ApiBinder([a_pod(node="n0")])
+    before = binder.told()
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=2))
+    assert binder.told() == before
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
