@@ -54,7 +54,6 @@ plans = st.one_of(
     st.lists(units(), min_size=1, max_size=4, unique_by=lambda u: u[0]["uid_lo"]).map(_flat),
     st.lists(rows, min_size=1, max_size=5),
 )
-OF_ONE_REPLICA = (CommandOp.FREE, CommandOp.CONFIRM)
 commands = st.builds(
     a_command,
     st.sampled_from(list(CommandOp)),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cell.effects import Send, Tick, WakeAt
-from cell.home import Code, ObjectState, ObjectView, Post, Read
+from cell.home import Code, ObjectState, ObjectView, Post, Read, Relist, Relisted, WatchLost
 from cell.messages import State
 from cell.reasons import Reason
 from cell.unit import CommandOp, Verdict
@@ -112,3 +112,17 @@ def test_a_claim_of_an_older_revision_is_not_freed_when_asked_for() -> None:
     binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=2))
     assert binder.told() == before
     assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_after_a_list_that_was_given_up_everything_is_listed_once_more() -> None:
+    """1. A list is under way, and the watch is lost. 2. Another is asked for, and arrives. 3. The
+    first is served after all: what the watch of the other had still to show never comes."""
+    binder = ApiBinder()
+    binder.handle(WatchLost())
+    given_up = binder.take(Relist)
+    binder.handle(WatchLost())
+    binder.relist()
+    binder.handle(Relisted(given_up.call, (), (), ()))
+    binder.relist([a_pod(node="n0")])
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+    assert binder.calls == []
