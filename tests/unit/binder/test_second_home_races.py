@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from cell.effects import Send, Tick, WakeAt
-from cell.home import Code, ObjectState, ObjectView, Post, Read, Relist, Relisted, WatchLost
+from cell.home import (
+    Code,
+    LeaseLost,
+    ObjectState,
+    ObjectView,
+    Post,
+    Read,
+    Relist,
+    Relisted,
+    WatchLost,
+)
 from cell.messages import State
 from cell.reasons import Reason
 from cell.unit import CommandOp, Verdict
@@ -126,3 +136,32 @@ def test_after_a_list_that_was_given_up_everything_is_listed_once_more() -> None
     binder.relist([a_pod(node="n0")])
     assert binder.claims() == {(1, 0): ("n0", "bound")}
     assert binder.calls == []
+
+
+@pytest.mark.parametrize("is_lost_first", [True, False], ids=["before the read", "behind it"])
+def test_a_post_that_may_yet_be_applied_keeps_its_room_without_the_lease(
+    is_lost_first: bool,
+) -> None:
+    """1. A Post is answered by a time-out, its object has no node yet. 2. It is to be posted once
+    more, and the lease is lost. 3. The first is applied."""
+    binder = ApiBinder([a_pod()])
+    binder.plan([a_row()])
+    binder.answer(Post, Code.UNKNOWN)
+    if is_lost_first:
+        binder.handle(LeaseLost())
+    binder.answer(Read, found=a_pod())
+    if not is_lost_first:
+        binder.handle(LeaseLost())
+    assert binder.claims() == {(1, 0): ("n0", "committing")}
+    binder.wait(60_000)
+    assert binder.calls == []
+    binder.show(a_pod(node="n0", version=2))
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_a_post_that_was_refused_gives_its_room_back_without_the_lease() -> None:
+    binder = ApiBinder([a_pod()])
+    binder.plan([a_row()])
+    binder.answer(Post, Code.THROTTLED)
+    binder.handle(LeaseLost())
+    assert binder.claims() == {}
