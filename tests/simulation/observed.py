@@ -83,6 +83,24 @@ class ObservedLedger(LedgerBook):
     def __init__(self, promises: Promises, nodes: NodeBook, desk: ServerDesk) -> None:
         super().__init__(promises, nodes, is_gang_atomic=False)
         self._desk = desk
+        self._classes: dict[tuple[Uid, Replica], ClassSpec] = {}
+        """What each claim demands, as it was when the claim was made."""
+        self._former: set[tuple[Uid, Replica]] = set()
+        """Claims of units that have ended, whose keys name others by now."""
+        self.bound: set[Uid] = set()
+        """Units of which an object was ever bound."""
+
+    def begin_again(self, key: str) -> None:
+        """A unit has ended when the eviction of its objects is taken; their room is held on."""
+        book = self.unit_of(key)
+        going = {r: c for r, c in book.claims.items() if c.state == ClaimState.TERMINATING}
+        for replica in going:
+            del book.claims[replica]
+        super().begin_again(key)
+        uid = uid_of(key)
+        self.unit(uid).claims.update(going)
+        self._former.update((uid, replica) for replica in going)
+        self.bound.discard(uid)
 
     def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
         """Apply claims in order; what one commit decided is judged against all it then charges."""
@@ -94,7 +112,9 @@ class ObservedLedger(LedgerBook):
             if row.state == ClaimState.FREE:
                 if known is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
-                book.ended[row.replica] = known.revision
+                if (row.uid, row.replica) not in self._former:
+                    book.ended[row.replica] = known.revision
+                self._former.discard((row.uid, row.replica))
                 continue
             # A gang of a former leader was decided by that one, others may have come since.
             is_recorded = self._desk.is_recorded(row.uid, row.replica, row.node)
@@ -102,6 +122,8 @@ class ObservedLedger(LedgerBook):
                 self._check_decision(row)
                 decided.add(row.node)
             book.claims[row.replica] = row
+            if known is None or known.revision != row.revision:
+                self._classes[row.uid, row.replica] = self._class(row)
         for name in sorted(decided):
             self._check_room(name, before[name])
 
@@ -109,6 +131,7 @@ class ObservedLedger(LedgerBook):
         """A new binder knows nothing until it has listed."""
         for book in self.units.values():
             book.claims.clear()
+        self._former.clear()
         self.apply(claims_of(changes))
 
     def _check_decision(self, row: Claim) -> None:
@@ -122,10 +145,10 @@ class ObservedLedger(LedgerBook):
     def _charged(self, name: str) -> Counter[str]:
         """What the ledger holds on a node, be it decided or shown."""
         used: Counter[str] = Counter()
-        for book in self.units.values():
-            for claim in book.claims.values():
+        for uid, book in self.units.items():
+            for replica, claim in book.claims.items():
                 if claim.node == name:
-                    used.update(room.demand_of(self._class(claim)))
+                    used.update(room.demand_of(self._classes[uid, replica]))
         return used
 
     def _class(self, claim: Claim) -> ClassSpec:
@@ -154,10 +177,9 @@ class ObservedAuditor(Auditor):
     def __init__(self, desk: ServerDesk) -> None:
         super().__init__(is_gang_atomic=False)
         self._desk = desk
-        self.bound: set[tuple[int, int]] = set()
-        """Units of which an object was ever bound."""
         desk.told = self.nodes.answered
-        self.ledger = ObservedLedger(self.promises, self.nodes, desk)
+        observed = ObservedLedger(self.promises, self.nodes, desk)
+        self.ledger, self.bound = observed, observed.bound
         self.ledger.told_cancelled = self.watch.cancelled
         self.links = LinkBook(self.ledger)
         self.links.may_skip_numbers = True
