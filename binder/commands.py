@@ -106,12 +106,16 @@ def _free(ledger: Ledger, rows: Commands, slots: Rows) -> Journal:
 
 
 def confirm(ledger: Ledger, rows: Commands) -> Journal:
-    """FAILED for each replica without a claim of that revision; nothing about the others."""
-    lost = []
-    for i, row in enumerate(rows.rows()):
-        claim = ledger.claim_of((row["uid_hi"], row["uid_lo"]), row["group"], row["ordinal"])
-        if claim == NONE or int(ledger.claims.revision[claim]) < row["revision"]:
-            lost.append(i)
+    """FAILED for each replica without a claim; nothing about the others.
+
+    A claim of an older revision is there, too: what is under way for its unit (an amendment, a
+    release) is settled by itself, and a FAILED row would free the room of an object that has it.
+    """
+    lost = [
+        i
+        for i, row in enumerate(rows.rows())
+        if ledger.claim_of((row["uid_hi"], row["uid_lo"]), row["group"], row["ordinal"]) == NONE
+    ]
     journal = _whole(rows.take(lost), Verdict.FAILED, Reason.HOME_GONE)
     journal.group, journal.ordinal = rows.group[lost], rows.ordinal[lost]
     return journal

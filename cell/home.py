@@ -159,7 +159,8 @@ class Relist(msgspec.Struct, frozen=True, tag=True):
     """List everything and watch from there on: answered by Relisted, deltas follow it in order.
 
     Deltas of an earlier watch are not delivered any more. When the watch is lost before the list
-    has arrived, WatchLost may be all that comes.
+    has arrived, WatchLost may be all that comes. Of several that are open any may be served last,
+    and that one is the watch.
     """
 
     call: int

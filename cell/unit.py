@@ -243,8 +243,8 @@ class CommandOp(IntEnum):
     below `revision` and refuses such plans. AMEND swaps the group's claims in place for `klass` at
     `revision` (one row per group, all or nothing; settled REJECTED when the difference does not
     fit, RELEASED when there was no claim). FREE frees one replica's claim with `reason`.
-    CONFIRM asks whether one replica's claim at `revision` is there, after a start of a binder that
-    keeps no outcomes (`link.DERIVED`): not settled when it is; else RELEASED, REPORTED_DONE when it
+    CONFIRM asks whether one replica's claim is there, after a start of a binder that keeps no
+    outcomes (`link.DERIVED`): not settled when it is; else RELEASED, REPORTED_DONE when it
     has ended well, FAILED when it is gone, with CONFLICT when it was never bound.
     """
 

@@ -18,7 +18,7 @@ from cell.messages import Settle
 from cell.reasons import Reason, text
 from cell.unit import WHOLE_UNIT, Verdict
 from dispatcher.codes import PHASES, Op, Phase, State
-from dispatcher.columns import I64s
+from dispatcher.columns import I64s, sums
 from dispatcher.commands import Asked
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
@@ -133,7 +133,9 @@ class Settling:
     def _run(self, now_us: int, handles: I64s, rows: OutcomeRows, attempt: NDArray[Any]) -> None:
         units = self._table.units
         verdict = int(rows.verdict[0])
-        is_gone = (handles < 0) | (units.state[np.maximum(handles, 0)] == State.FINISHED)
+        state = units.state[np.maximum(handles, 0)]
+        # FREE: an earlier run of the same message ended the unit, and it was forgotten at once.
+        is_gone = (handles < 0) | (state == State.FINISHED) | (state == State.FREE)
         if is_gone.any():
             self._unknown(verdict, rows.take(is_gone))
             kept = ~is_gone
@@ -172,11 +174,13 @@ class Settling:
     def _claimed(self, now_us: int, part: Part) -> None:
         table, units = self._table, self._table.units
         handles, rows = part.handles, part.rows
-        is_open = part.is_present & (units.op[handles] == Op.NONE)
+        op = units.op[handles]
+        is_open = part.is_present & ((op == Op.NONE) | (op == Op.RELEASE))
         if not is_open.all():
             self._found_in_amend(part)
             self._fence_old(now_us, part)
-            # While a cancel or release is under way, what it frees is not shown as bound.
+            # While a cancel or release is under way, what it frees is not shown as bound: a release
+            # frees older revisions only.
             handles, rows = handles[is_open], rows.take(is_open)
             if not len(handles):
                 return
@@ -362,17 +366,11 @@ class Settling:
         is_answer = is_whole & part.is_present & ((op == Op.RELEASE) | (op == Op.AMEND))
         answered = _once(part.handles[is_answer])
         if len(answered):
+            self._begin_anew(answered[~self._is_bound_since(answered)])
             units.op[answered] = Op.NONE
-            units.bound_us[answered] = 0
             units.conflicts[answered] = 0
-            units.rows[answered] = units.groups[answered]
-            rows = table.all_replicas(answered)
-            rows = rows[table.replicas.phase[rows] < Phase.DONE]
-            table.replicas.phase[rows] = Phase.WAITING
-            table.replicas.node[rows] = -1
             table.whys[answered] = ""
             self._waiting.leave(answered, State.LOOSE)
-            self._news.units(answered, Phase.WAITING)
         single = ~is_whole
         found, exists = table.replica_rows(
             part.handles[single], part.rows.group[single], part.rows.ordinal[single]
@@ -381,6 +379,28 @@ class Settling:
         self._done(_only(part, single), found, exists)
         touched = np.concatenate((answered, part.handles[single]))
         self._lifecycle.review(now_us, _once(touched))
+
+    def _is_bound_since(self, handles: I64s) -> NDArray[np.bool_]:
+        """Which units have claims of the revision whose release of the older ones is under way.
+
+        1. A unit is amended, its release is under way. 2. Somebody else binds a pod of the new
+        revision. 3. The release is settled: that claim is not among what it freed.
+        """
+        table, units = self._table, self._table.units
+        rows = table.all_replicas(handles)
+        is_bound = sums(table.is_claim(rows), units.replicas[handles]) > 0
+        return np.asarray(is_bound & (units.op[handles] == Op.RELEASE))
+
+    def _begin_anew(self, handles: I64s) -> None:
+        """Nothing of these units has room: all that has not ended waits."""
+        table, units = self._table, self._table.units
+        units.bound_us[handles] = 0
+        units.rows[handles] = units.groups[handles]
+        rows = table.all_replicas(handles)
+        rows = rows[table.replicas.phase[rows] < Phase.DONE]
+        table.replicas.phase[rows] = Phase.WAITING
+        table.replicas.node[rows] = -1
+        self._news.units(handles, Phase.WAITING)
 
     def _done(self, part: Part, found: I64s, exists: NDArray[np.bool_]) -> None:
         """Replicas that have ended by themselves, as an API server shows it: nobody reports it."""

@@ -18,6 +18,8 @@ BIN = Path(PYTHON).parent
 XDIST_WORKERS = 2
 SHORT_SEEDS = "0:40"
 FULL_SEEDS = "0:1000"
+SHORT_SECOND_HOME_SEEDS = "1000000:1000008"
+FULL_SECOND_HOME_SEEDS = "1000000:1000300"
 PYTEST_SUMMARY = re.compile(r"^=+ .*\bin \d+\.\d+s.* =+$")
 
 
@@ -44,14 +46,17 @@ def parts(is_short: bool) -> list[Part]:
     """The parts of `make check`, or all of them."""
     pytest = (PYTHON, "-m", "pytest")
     workers = ("-n", str(XDIST_WORKERS))
+    simulation = (PYTHON, "-m", "tests.simulation", "--seeds")
     seeds = SHORT_SEEDS if is_short else FULL_SEEDS
+    second_seeds = SHORT_SECOND_HOME_SEEDS if is_short else FULL_SECOND_HOME_SEEDS
     every = [
         Part("format", (f"{BIN}/ruff", "format", "--check", ".")),
         Part("lint", (f"{BIN}/ruff", "check", ".")),
         Part("types", (f"{BIN}/mypy",)),
         Part("layers", (f"{BIN}/lint-imports",)),
         Part("tests", (*pytest, *workers, "tests", "--ignore=tests/integration")),
-        Part("simulation", (PYTHON, "-m", "tests.simulation", "--seeds", seeds)),
+        Part("simulation", (*simulation, seeds)),
+        Part("second home", (*simulation, second_seeds)),
         Part("mutants", (PYTHON, "-m", "tests.simulation.mutants", "--first-seeds"), False),
         Part("integration", (*pytest, "tests/integration"), False),
     ]

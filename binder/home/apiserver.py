@@ -105,9 +105,7 @@ class ApiServerHome:
                 self._desk.wish(Wish(Purpose("relist")))
             case Relisted():
                 self._following.relisted(now_us, event)
-                for run in self._unconfirmed:
-                    self._say_lost(commands.confirm(self._desk.ledger, run))
-                self._unconfirmed.clear()
+                self._confirm_waiting()
             case LeaseLost():
                 self._lose_lease()
         self._gangs.step_all(now_us)
@@ -227,16 +225,20 @@ class ApiServerHome:
             case Code.THROTTLED:
                 self._post_again(now_us, purpose, claim)
             case _:
+                self._desk.doubtful[purpose.replica] = purpose.object
                 self._desk.wish(Wish(msgspec.structs.replace(purpose, kind="read")))
 
     def _post_again(self, now_us: int, purpose: Purpose, claim: int) -> None:
-        """To the same node: an earlier Post may yet be applied."""
+        """To the same node: an earlier Post may yet be applied. Without the lease: wait."""
         name = self._desk.ledger.nodes.specs[int(self._desk.ledger.claims.node[claim])].name
         if self._desk.is_leading:
             post = msgspec.structs.replace(purpose, kind="post")
             self._desk.wish(Wish(post, node=name), now_us)
-        else:
+        elif not self._is_doubtful(purpose):
             self._desk.book.drop([claim])
+
+    def _is_doubtful(self, post: Purpose) -> bool:
+        return self._desk.doubtful.get(post.replica) == post.object
 
     def _read(self, now_us: int, purpose: Purpose, answer: Answered) -> None:
         if answer.code is Code.GONE:
@@ -303,6 +305,13 @@ class ApiServerHome:
             else:
                 self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, Reason.HOME_REFUSED))
 
+    def _confirm_waiting(self) -> None:
+        """What was asked about before the first list, against the ledger that the list makes."""
+        self._desk.book.sync()
+        for run in self._unconfirmed:
+            self._say_lost(commands.confirm(self._desk.ledger, run))
+        self._unconfirmed.clear()
+
     def _say_lost(self, journal: Journal) -> None:
         """Claims that are not there: their objects say what became of them."""
         for row in journal.rows():
@@ -321,10 +330,15 @@ class ApiServerHome:
     # The lease
 
     def _lose_lease(self) -> None:
-        """Another leads: what was not posted is given back, what was is followed to its end."""
+        """Another leads: what was not posted is given back, what was is followed to its end.
+
+        1. A Post is answered by a time-out, the object has no node yet. 2. It is to be posted once
+        more, and the lease is lost. 3. The first is applied: its room was held.
+        """
         self._desk.is_leading = False
         self._desk.book.is_mute = True
-        posts = {purpose.replica for purpose in self._desk.calls.keep_reads()}
+        dropped = self._desk.calls.keep_reads()
+        posts = {purpose.replica for purpose in dropped if not self._is_doubtful(purpose)}
         for gang in self._desk.gangs.values():
             if gang.phase is Phase.WRITING:
                 posts.update(gang.members)

@@ -36,6 +36,8 @@ class Desk:
         self.objects = Objects()
         self.endings = Endings()
         self.gangs: dict[tuple[int, int], Gang] = {}
+        self.doubtful: dict[Replica, int] = {}
+        """Objects with a Post that may yet be applied, until they are bound or gone."""
         self.is_listed = False
         self.is_leading = True
 
@@ -65,6 +67,7 @@ class Desk:
     def confirm(self, claim: int, node: int) -> None:
         """A binding is known to be there: the claim is BOUND, on the node where it really is."""
         replica = self.book.replica(claim)
+        self.doubtful.pop(replica, None)
         self.book.add({**self.book.row_of(claim, Verdict.BOUND), "node": node})
         self.settle_member(replica, is_bound=True)
 
@@ -94,6 +97,7 @@ class Desk:
     def ended(self, replica: Replica, object_uid: int, reason: Reason, *, is_ours: bool) -> None:
         """The object holds no room any more: its claim ends, and with it what waited for that."""
         claim = self.book.claim(replica)
+        self.doubtful.pop(replica, None)
         ending = self.endings.end(replica, object_uid)
         is_done = reason is Reason.REPORTED_DONE
         if claim != NONE:

@@ -28,10 +28,11 @@ def run_many(first: int, end: int) -> int:
     start = shown = time.monotonic()
     failed: list[Outcome] = []
     faults: Counter[str] = Counter()
-    events = done = 0
+    done: Counter[str] = Counter()
+    events = 0
     with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
         for outcome in pool.imap_unordered(outcome_of, range(first, end), chunksize=4):
-            done += 1
+            done[outcome.title] += 1
             events += outcome.events
             faults.update(outcome.faults)
             if outcome.report:
@@ -42,9 +43,10 @@ def run_many(first: int, end: int) -> int:
                     print(f"seed {outcome.seed}: {outcome.rule}", flush=True)
             if time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
-                print(f"{done} of {end - first} seeds, {len(failed)} failed", flush=True)
+                count = done.total()
+                print(f"{count} of {end - first} seeds, {len(failed)} failed", flush=True)
     minutes = (time.monotonic() - start) / 60
-    print(f"{events} events, {done / minutes:.0f} seeds per minute")
+    print(f"{events} events, {done.total() / minutes:.0f} seeds per minute")
     print("faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items())))
     if failed:
         rules = Counter(outcome.rule for outcome in failed)
@@ -52,7 +54,9 @@ def run_many(first: int, end: int) -> int:
         print(
             "failed seeds: " + " ".join(str(o.seed) for o in sorted(failed, key=lambda o: o.seed))
         )
-    print(f"simulation: {done} seeds, {len(failed)} failed")
+    failed_of = Counter(outcome.title for outcome in failed)
+    for title, count in sorted(done.items()):
+        print(f"{title}: {count} seeds, {failed_of[title]} failed")
     return len(failed)
 
 

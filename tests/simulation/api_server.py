@@ -37,6 +37,8 @@ from tests.simulation.node import Node
 from tests.simulation.world import MS, SECOND, World
 
 HOLDS_ROOM = (ObjectState.BOUND, ObjectState.TERMINATING)
+REFUSALS = {Code.CONFLICT: "api conflict", Code.GONE: "api gone"}
+"""Answers that a lost one, or somebody else, has brought about: counted as faults."""
 GRACE_US = (20 * MS, 400 * MS)
 """How long an object takes from its eviction to its end."""
 
@@ -56,6 +58,8 @@ class ApiServer:
         self.on_bound: Callable[[ObjectView, int], None] = lambda view, life: None
         """Told of each binding that took effect, and in which life of the binder it was asked for;
         life 0 stands for somebody else."""
+        self.classes: dict[Replica, bytes] = {}
+        """What the last object of each name demands."""
         self.since_us: dict[Replica, int] = {}
         """When each object changed last."""
         self._version = 1
@@ -99,6 +103,8 @@ class ApiServer:
         """Applied now, answered a little later: the watch may be faster."""
         if number in self._open:
             answer = self._serve(*self._open.pop(number))
+            if answer.code in REFUSALS:
+                self._world.fault(REFUSALS[answer.code])
             self._answer(node, life, answer, self._world.between(100, 5 * MS))
 
     def _serve_late(self, number: int) -> None:
@@ -242,6 +248,7 @@ class ApiServer:
         if replica in self.objects:
             return
         self._objects_made += 1
+        self.classes[replica] = klass
         state = ObjectState.BOUND if node else ObjectState.PENDING
         view = ObjectView(replica, self._objects_made, 0, state, node, revision, klass, ours)
         self._change(view)

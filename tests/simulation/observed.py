@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from cell.classes import ClassSpec, decode
 from cell.home import ObjectState
+from cell.home import Replica as Named
 from cell.messages import Acks, ClaimState, LedgerChanges
 from cell.node import NodeSpec
 from cell.unit import uid_of
@@ -55,6 +57,17 @@ class ServerDesk:
             for name, view in self._server.objects.items()
         )
 
+    def is_recorded(self, uid: Uid, replica: Replica, node: str) -> bool:
+        """Whether a gang's record commits a replica to a node."""
+        kept = self._server.records.get(uid)
+        if kept is None or kept.record is None:
+            return False
+        return any((m.group, m.ordinal, m.node) == (*replica, node) for m in kept.record.members)
+
+    def class_of(self, uid: Uid, replica: Replica) -> ClassSpec:
+        """What the last object of that name demands."""
+        return decode(self._server.classes[Named(*uid, *replica)])
+
     def _answered(self, body: Any, answer: Acks, answered: Callable[[Any], None]) -> None:
         for name, node in self._server.nodes.items():
             past = self._past.setdefault(name, [])
@@ -70,34 +83,55 @@ class ObservedLedger(LedgerBook):
     def __init__(self, promises: Promises, nodes: NodeBook, desk: ServerDesk) -> None:
         super().__init__(promises, nodes, is_gang_atomic=False)
         self._desk = desk
-        self._decided: set[tuple[Uid, Replica]] = set()
-        """Claims that this binder has decided on; others it was shown."""
+        self._classes: dict[tuple[Uid, Replica], ClassSpec] = {}
+        """What each claim demands, as it was when the claim was made."""
+        self._former: set[tuple[Uid, Replica]] = set()
+        """Claims of units that have ended, whose keys name others by now."""
+        self.bound: set[Uid] = set()
+        """Units of which an object was ever bound."""
+
+    def begin_again(self, key: str) -> None:
+        """A unit has ended when the eviction of its objects is taken; their room is held on."""
+        book = self.unit_of(key)
+        going = {r: c for r, c in book.claims.items() if c.state == ClaimState.TERMINATING}
+        for replica in going:
+            del book.claims[replica]
+        super().begin_again(key)
+        uid = uid_of(key)
+        self.unit(uid).claims.update(going)
+        self._former.update((uid, replica) for replica in going)
+        self.bound.discard(uid)
 
     def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
-        """Apply claims in order."""
+        """Apply claims in order; what one commit decided is judged against all it then charges."""
+        before = {row.node: self._charged(row.node) for row in rows}
         decided: set[str] = set()
         for row in rows:
             book = self.unit(row.uid)
-            before = book.claims.pop(row.replica, None)
+            known = book.claims.pop(row.replica, None)
             if row.state == ClaimState.FREE:
-                if before is None:
+                if known is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
-                book.ended[row.replica] = before.revision
-                self._decided.discard((row.uid, row.replica))
+                if (row.uid, row.replica) not in self._former:
+                    book.ended[row.replica] = known.revision
+                self._former.discard((row.uid, row.replica))
                 continue
-            if before is None and row.state == ClaimState.COMMITTING:
+            # A gang of a former leader was decided by that one, others may have come since.
+            is_recorded = self._desk.is_recorded(row.uid, row.replica, row.node)
+            if known is None and row.state == ClaimState.COMMITTING and not is_recorded:
                 self._check_decision(row)
-                self._decided.add((row.uid, row.replica))
                 decided.add(row.node)
             book.claims[row.replica] = row
+            if known is None or known.revision != row.revision:
+                self._classes[row.uid, row.replica] = self._class(row)
         for name in sorted(decided):
-            self._check_room(name)
+            self._check_room(name, before[name])
 
     def replace(self, changes: LedgerChanges) -> None:
         """A new binder knows nothing until it has listed."""
         for book in self.units.values():
             book.claims.clear()
-        self._decided.clear()
+        self._former.clear()
         self.apply(claims_of(changes))
 
     def _check_decision(self, row: Claim) -> None:
@@ -108,17 +142,31 @@ class ObservedLedger(LedgerBook):
         if row.uid in self.told_cancelled:
             raise Broken("cancelled never bound", f"claims {row.node}", row.uid)
 
-    def _check_room(self, name: str) -> None:
-        """What we hold on a node fits what it was of late; what others bound is not our doing."""
+    def _charged(self, name: str) -> Counter[str]:
+        """What the ledger holds on a node, be it decided or shown."""
         used: Counter[str] = Counter()
-        for uid, replica in self._decided:
-            claim = self.unit(uid).claims[replica]
-            if claim.node == name:
-                spec = self.groups(uid, claim.revision)[claim.group]
-                used.update(room.demand_of(spec.klass))
+        for uid, book in self.units.items():
+            for replica, claim in book.claims.items():
+                if claim.node == name:
+                    used.update(room.demand_of(self._classes[uid, replica]))
+        return used
+
+    def _class(self, claim: Claim) -> ClassSpec:
+        """What was asked for; of objects that nobody asked us for, what they say."""
+        promise = self._promises.by_uid.get(claim.uid)
+        groups = promise.contents.get(claim.revision, ()) if promise is not None else ()
+        if claim.group < len(groups):
+            return groups[claim.group].klass
+        return self._desk.class_of(claim.uid, claim.replica)
+
+    def _check_room(self, name: str, before: Counter[str]) -> None:
+        """Of what a decision adds to, everything that the binder knows of fits the node as it was
+        of late. What others bind, or a node that shrinks, fills a node without our doing."""
+        used = self._charged(name)
+        grown = {r: used[r] for r in sorted(used) if used[r] > before[r]}
         for node in self._desk.recent(name):
             offers = room.allocatable_of(node)
-            if all(amount <= offers.get(resource, 0) for resource, amount in used.items()):
+            if all(amount <= offers.get(resource, 0) for resource, amount in grown.items()):
                 return
         raise Broken("no node over capacity by our doing", f"{name}: {dict(used)}")
 
@@ -129,10 +177,9 @@ class ObservedAuditor(Auditor):
     def __init__(self, desk: ServerDesk) -> None:
         super().__init__(is_gang_atomic=False)
         self._desk = desk
-        self.bound: set[tuple[int, int]] = set()
-        """Units of which an object was ever bound."""
         desk.told = self.nodes.answered
-        self.ledger = ObservedLedger(self.promises, self.nodes, desk)
+        observed = ObservedLedger(self.promises, self.nodes, desk)
+        self.ledger, self.bound = observed, observed.bound
         self.ledger.told_cancelled = self.watch.cancelled
         self.links = LinkBook(self.ledger)
         self.links.may_skip_numbers = True

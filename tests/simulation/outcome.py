@@ -15,6 +15,7 @@ class Outcome:
     """What a seed came to; `report` is empty when it passed."""
 
     seed: int
+    title: str = ""
     events: int = 0
     rule: str = ""
     report: str = ""
@@ -29,7 +30,7 @@ def outcome_of(seed: int) -> Outcome:
 
     simulation = history_of(seed)
     world = simulation.world
-    outcome = Outcome(seed)
+    outcome = Outcome(seed, simulation.title)
     try:
         simulation.run()
     except Broken as broken:

@@ -2,8 +2,9 @@
 
 Beside the cores' own faults: calls lost, late or throttled, a slow watch with gaps, a lease that is
 lost, others who bind, delete and add objects. Rules here: our binding takes effect only while the
-ledger charges its room, never for what was told to have ended; in the end objects, ledger and
-dispatcher agree, no gang is torn by our doing, and no record is left behind.
+ledger charges its room, never for what was told to have ended; without the lease nothing is
+written; in the end objects, ledger and dispatcher agree, no gang is torn by our doing, and no
+record is left behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from binder.config import BinderConfig
 from binder.home.apiserver import ApiServerBinder
 from binder.records import Record as BinderRecord
 from cell.classes import decode
-from cell.home import LeaseLost, ObjectState, ObjectView, Replica
+from cell.home import Evict, LeaseLost, ObjectState, ObjectView, Post, Replica, Write
 from cell.link import DERIVED
 from cell.messages import ClaimState
 from cell.unit import Phase, Place, uid_of
@@ -27,6 +28,7 @@ from tests.simulation.cluster import Desk
 from tests.simulation.faults import ENABLED_RATIO
 from tests.simulation.kubelets import Kubelets
 from tests.simulation.kubelets import Replica as Reported
+from tests.simulation.node import Node
 from tests.simulation.observed import ObservedAuditor, ServerDesk
 from tests.simulation.promises import Promise
 from tests.simulation.requests import Courier
@@ -41,11 +43,15 @@ OVER = ("DONE", "FAILED", "CANCELLED")
 class SecondHome(Simulation):
     """See the module."""
 
+    title = "second home"
+
     def __init__(self, seed: int) -> None:
         self._touched: set[tuple[int, int]] = set()
         """Units with objects that others have bound or deleted: their gangs are not our doing."""
         self._made: set[str] = set()
         self._strangers = 0
+        self._life_without_lease = 0
+        """The life of the binder that has lost its lease, if it has not ended."""
         super().__init__(seed)
         self._clients.may_keep = False
         self._releases.use_place(Place.ANYWHERE)
@@ -84,6 +90,8 @@ class SecondHome(Simulation):
         ):
             if luck.random() < ENABLED_RATIO:
                 setattr(server, name, luck.choice(ratios))
+                if name == "watch_lag_us":
+                    self.world.fault("watch slow")
         return {
             **super()._own_faults(),
             "foreign object": self._add_stranger,
@@ -212,6 +220,18 @@ class SecondHome(Simulation):
         return has_ended and self._is_old(present)
 
     # Rules
+
+    def took(self, node: Node, event: Any, effects: list[Any]) -> None:
+        """Without the lease a binder only follows."""
+        super().took(node, event, effects)
+        if node.role != "binder":
+            return
+        if isinstance(event, LeaseLost):
+            self._life_without_lease = node.life
+        if node.life == self._life_without_lease:
+            writes = [effect for effect in effects if isinstance(effect, Post | Evict | Write)]
+            if writes:
+                raise Broken("nothing is written without the lease", f"{writes}")
 
     def _bound(self, view: ObjectView, life: int) -> None:
         """A binding took effect."""

@@ -52,6 +52,9 @@ NEVER_MS = 3_600_000
 class Simulation:
     """See the module."""
 
+    title = "simulation"
+    """What the sums of such histories are printed under."""
+
     def __init__(self, seed: int) -> None:
         self.world = World(seed)
         self.luck = Luck()

@@ -74,8 +74,10 @@ class Stream:
             assumed.setdefault(node, Counter()).update(demand)
         return {
             node: {
-                name: amount - row.used.get(name, 0) - assumed.get(node, Counter())[name]
-                for name, amount in row.offers.items()
+                name: row.offers.get(name, 0)
+                - row.used.get(name, 0)
+                - assumed.get(node, Counter())[name]
+                for name in self.resources
             }
             for node, row in self.nodes.items()
             if row.name and not row.is_removed

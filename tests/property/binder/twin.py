@@ -166,10 +166,8 @@ class Twin:
         return [(uid, Verdict.RELEASED, row["ordinal"])]
 
     def _confirm(self, uid: int, unit: Unit, row: Row) -> list[Told]:
-        claim = unit.live().get((row["group"], row["ordinal"]))
-        if claim is not None and claim.revision >= row["revision"]:
-            return []
-        return [(uid, Verdict.FAILED, row["ordinal"])]
+        is_lost = (row["group"], row["ordinal"]) not in unit.live()
+        return [(uid, Verdict.FAILED, row["ordinal"])] if is_lost else []
 
     def _drop(self, unit: Unit, claims: dict[tuple[int, int], Claim]) -> None:
         for replica, claim in list(claims.items()):

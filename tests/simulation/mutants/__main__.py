@@ -1,8 +1,8 @@
 """`python -m tests.simulation.mutants`: plant every bug and let seeds find it.
 
-Each is hunted from its seed 0 on, at most SEEDS_MAX; with `--first-seeds` on its stored first seed
-alone. A finding counts when the tree as it is passes the same seed. Exit code 1 unless all are
-found.
+Each is hunted on at most SEEDS_MAX seeds from 0 on, or from where its file says (those of the
+second home); with `--first-seeds` on its stored first seed alone. A finding counts when the tree as
+it is passes the same seed. Exit code 1 unless all are found.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def main() -> int:
 
     def hunt(mutant: Mutant) -> Finding:
         if not chosen.first_seeds:
-            return hunters.hunt(mutant, 0, SEEDS_MAX)
+            return hunters.hunt(mutant, mutant.first, mutant.first + SEEDS_MAX)
         if mutant.name not in stored:
             return Finding(mutant.name, fault="has no first seed stored")
         return hunters.hunt(mutant, stored[mutant.name], stored[mutant.name] + 1)

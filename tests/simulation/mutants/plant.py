@@ -32,6 +32,8 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     why: str
     edit: tuple[Edit, ...]
+    first: int = 0
+    """The seed that its hunt begins at."""
 
 
 class DoesNotApply(Exception):

@@ -21,7 +21,7 @@ from tests.unit.binder.builders import (
     wakes_of,
 )
 
-CANCEL, RELEASE, AMEND, FREE = CommandOp
+CANCEL, RELEASE, AMEND, FREE, CONFIRM = CommandOp
 SMALL, LARGE = a_class(1000), a_class(3000)
 
 
@@ -49,6 +49,18 @@ CASES = [
         "cancel of a unit that was never seen is settled",
         [a_command(CANCEL, 9)],
         [(9, Verdict.CANCELLED, Reason.CANCELLED)],
+        want_used={"n0": 1000},
+    ),
+    Case(
+        "confirm says nothing of a claim that is there, be its revision older",
+        [a_command(CONFIRM, ordinal=0), a_command(CONFIRM, ordinal=0, revision=2)],
+        [],
+        want_used={"n0": 1000},
+    ),
+    Case(
+        "confirm tells of a claim that is not there",
+        [a_command(CONFIRM, ordinal=1)],
+        [(1, Verdict.FAILED, Reason.HOME_GONE)],
         want_used={"n0": 1000},
     ),
     Case(

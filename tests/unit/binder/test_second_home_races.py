@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from cell.effects import Send, Tick, WakeAt
-from cell.home import Code, ObjectState, ObjectView, Post, Read
+from cell.home import (
+    Code,
+    LeaseLost,
+    ObjectState,
+    ObjectView,
+    Post,
+    Read,
+    Relist,
+    Relisted,
+    WatchLost,
+)
 from cell.messages import State
 from cell.reasons import Reason
 from cell.unit import CommandOp, Verdict
@@ -81,9 +91,9 @@ class Unlisted(ApiBinder):
     def relist(self, *listed: Any) -> None:
         """Not yet."""
 
-    def list_now(self) -> None:
-        """There is nothing."""
-        super().relist([])
+    def list_now(self, *pods: ObjectView) -> None:
+        """These are there."""
+        super().relist(pods)
 
 
 def test_confirmation_waits_for_the_first_list() -> None:
@@ -92,3 +102,66 @@ def test_confirmation_waits_for_the_first_list() -> None:
     assert binder.told() == []
     binder.list_now()
     assert binder.told() == [(1, Verdict.FAILED, Reason.HOME_GONE, 0)]
+
+
+def test_a_claim_that_the_first_list_shows_is_not_said_to_be_lost() -> None:
+    """1. The binder and the dispatcher start together. 2. The dispatcher asks about a claim before
+    the first list. 3. The list shows it: it is there when the question is answered."""
+    binder = Unlisted()
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=1))
+    binder.list_now(a_pod(node="n0"))
+    assert binder.verdicts() == [Verdict.BOUND]
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_a_claim_of_an_older_revision_is_not_freed_when_asked_for() -> None:
+    """1. A bound unit is amended in place. 2. Binder and dispatcher start anew. 3. The dispatcher
+    asks about the claim at the new revision: its object still has the room."""
+    binder = ApiBinder([a_pod(node="n0")])
+    before = binder.told()
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=2))
+    assert binder.told() == before
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_after_a_list_that_was_given_up_everything_is_listed_once_more() -> None:
+    """1. A list is under way, and the watch is lost. 2. Another is asked for, and arrives. 3. The
+    first is served after all: what the watch of the other had still to show never comes."""
+    binder = ApiBinder()
+    binder.handle(WatchLost())
+    given_up = binder.take(Relist)
+    binder.handle(WatchLost())
+    binder.relist()
+    binder.handle(Relisted(given_up.call, (), (), ()))
+    binder.relist([a_pod(node="n0")])
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+    assert binder.calls == []
+
+
+@pytest.mark.parametrize("is_lost_first", [True, False], ids=["before the read", "behind it"])
+def test_a_post_that_may_yet_be_applied_keeps_its_room_without_the_lease(
+    is_lost_first: bool,
+) -> None:
+    """1. A Post is answered by a time-out, its object has no node yet. 2. It is to be posted once
+    more, and the lease is lost. 3. The first is applied."""
+    binder = ApiBinder([a_pod()])
+    binder.plan([a_row()])
+    binder.answer(Post, Code.UNKNOWN)
+    if is_lost_first:
+        binder.handle(LeaseLost())
+    binder.answer(Read, found=a_pod())
+    if not is_lost_first:
+        binder.handle(LeaseLost())
+    assert binder.claims() == {(1, 0): ("n0", "committing")}
+    binder.wait(60_000)
+    assert binder.calls == []
+    binder.show(a_pod(node="n0", version=2))
+    assert binder.claims() == {(1, 0): ("n0", "bound")}
+
+
+def test_a_post_that_was_refused_gives_its_room_back_without_the_lease() -> None:
+    binder = ApiBinder([a_pod()])
+    binder.plan([a_row()])
+    binder.answer(Post, Code.THROTTLED)
+    binder.handle(LeaseLost())
+    assert binder.claims() == {}

@@ -11,7 +11,15 @@ from cell.messages import Acks, Amend, Cancel, Report, ReportRows
 from cell.reasons import Reason, Status
 from cell.unit import WHOLE_UNIT, CommandOp, GroupSpec, Phase, Place, Verdict
 from dispatcher.config import DispatcherConfig
-from tests.unit.dispatcher.builders import Desk, State, a_group, a_member, a_report, a_unit
+from tests.unit.dispatcher.builders import (
+    Desk,
+    State,
+    a_group,
+    a_member,
+    a_report,
+    a_unit,
+    encoded,
+)
 from tests.unit.dispatcher.test_settling import a_desk, phases
 
 
@@ -247,6 +255,22 @@ def test_claim_of_an_older_revision_that_turns_up_is_released() -> None:
     ops(desk)
     desk.settle(late)
     assert ops(desk) == [(CommandOp.RELEASE, 2, 0, WHOLE_UNIT)]
+
+
+def test_claim_of_the_new_revision_that_turns_up_before_the_release_is_settled_stays() -> None:
+    """1. A unit is amended, its release is under way. 2. Somebody else binds a pod of the new
+    revision. 3. The release of the older ones is settled."""
+    desk = a_bound_desk()
+    desk.amend("u", 2, a_group(count=2), place=Place.ANYWHERE)
+    desk.settle(desk.outcome("u", Verdict.BOUND, revision=2, ordinal=1))
+    assert desk.state("u") is State.COMMANDED
+    assert phases(desk, "u") == ["WAITING", "BOUND"]
+    desk.settle(desk.outcome("u", Verdict.RELEASED, revision=2))
+    assert (desk.assigned["u"]["first"], desk.assigned["u"]["count"]) == (0, 1)
+    assert phases(desk, "u") == ["PLACING", "BOUND"]
+    want = encoded(desk.core)
+    desk.restart()
+    assert encoded(desk.core) == want
 
 
 def test_amend_that_found_no_claim_places_the_unit_anew() -> None:

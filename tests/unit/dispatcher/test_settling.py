@@ -207,6 +207,23 @@ def test_claim_of_a_forgotten_unit_is_given_back() -> None:
     assert desk.commands == []
 
 
+def test_claim_of_a_unit_that_the_same_message_has_ended_is_given_back() -> None:
+    """1. Somebody else binds a pod of a unit, and deletes it. 2. Another of the name is bound, too.
+    3. The dispatcher hears of all that at once, and forgets the unit at the second row."""
+    desk = a_desk(a_unit("u"), a_unit("w"), finished_max=1)
+    gone = {"reason": Reason.HOME_GONE}
+    desk.settle(
+        desk.outcome("u", Verdict.BOUND),
+        desk.outcome("w", Verdict.BOUND),
+        desk.outcome("u", Verdict.FAILED, **gone),
+        desk.outcome("w", Verdict.FAILED, **gone),
+        desk.outcome("u", Verdict.BOUND),
+    )
+    assert desk.core.unit("u") is None
+    row = desk.commands[-1]
+    assert (row["op"], row["uid_hi"], row["uid_lo"]) == (CommandOp.CANCEL, *uid_of("u"))
+
+
 def test_claim_for_a_replica_that_is_done_is_freed_again() -> None:
     desk = a_desk(a_unit("g", a_group(count=2)))
     desk.bind("g", 0, 1)
