@@ -79,12 +79,13 @@ def _hunt(mutant: Mutant, slot: Path, seeds: list[int], findings_max: int) -> Fi
     """Findings on seeds that the tree as it is passes."""
     counted: Findings = {}
     while seeds and len(counted) < findings_max:
+        missing = findings_max - len(counted)
         plant(mutant, slot)
-        found = _run(slot, seeds, findings_max - len(counted))
+        found = _run(slot, seeds, missing)
         copy_tree(slot)
         unsound = _run(slot, list(found), len(found))
         counted |= {seed: rule for seed, rule in found.items() if seed not in unsound}
-        seeds = [seed for seed in seeds if found and seed > max(found)]
+        seeds = [seed for seed in seeds if seed > max(found)] if len(found) == missing else []
     return counted
 
 
