@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from runtime.config import ServiceConfig, client_address, link_address, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
-    import msgspec
-
     from dispatcher.core import DispatcherCore
     from runtime.loop import Shell
 
@@ -22,7 +22,7 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     name: str = "dispatcher"
     binder: str = ""
     """Where the binder listens for links."""
-    api: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    api: dict[str, Any] = msgspec.field(default_factory=dict)
     """Limits of the Placement API: those of `runtime.placement_api`."""
 
 
