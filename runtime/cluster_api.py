@@ -56,6 +56,10 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self._feed = Feed() if feed is None else feed
         shell.on_publish = self._publish
 
+    def add_to(self, server: Any) -> None:
+        """Register with a server: one of the `add` of a Listener."""
+        cluster_pb2_grpc.add_ClusterServicer_to_server(self, server)
+
     async def Register(
         self, request: cluster_pb2.RegisterRequest, context: Any
     ) -> types_pb2.BatchReply:
