@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ServiceConfig, client_address, link_address, section
+from runtime.config import ServiceConfig, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class Binder(Service[Settings]):
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
         from cell.link import Hello
-        from godel.v1 import cluster_pb2_grpc, link_pb2_grpc
         from runtime.cluster_api import ClusterServicer
         from runtime.link_rpc import LinkServicer
         from runtime.servers import Listener
@@ -65,16 +64,8 @@ class Binder(Service[Settings]):
 
         api = ClusterServicer(shell, self._core)
         links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}))
-        clients = Listener(
-            settings.client or client_address(settings.state, settings.name),
-            ["godel.v1.Cluster"],
-            [lambda server: cluster_pb2_grpc.add_ClusterServicer_to_server(api, server)],
-        )
-        peers = Listener(
-            settings.link or link_address(settings.state, settings.name),
-            ["godel.v1.Link"],
-            [lambda server: link_pb2_grpc.add_LinkServicer_to_server(links, server)],
-        )
+        clients = Listener(settings.client_address, ["godel.v1.Cluster"], [api.add_to])
+        peers = Listener(settings.link_address, ["godel.v1.Link"], [links.add_to])
         return Wiring((clients, peers))
 
 

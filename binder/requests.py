@@ -30,12 +30,12 @@ class Asked(msgspec.Struct):
 
 def answer_of(request: NodeRequest, asked: Asked) -> Acks:
     """The answer once the entries are durable."""
-    return Acks(len(_items(request)), asked.refused)
+    return Acks(_count(request), asked.refused)
 
 
 def too_many(request: NodeRequest) -> Refusal | None:
     """Why the request is refused whole, if it is."""
-    count = len(_items(request))
+    count = _count(request)
     if count <= ITEMS_MAX:
         return None
     return Refusal(Status.RESOURCE_EXHAUSTED, "items", f"{count} items, limit {ITEMS_MAX}")
@@ -46,17 +46,15 @@ def ask(ledger: Ledger, request: NodeRequest) -> Asked:
     asked = Asked({})
     names: dict[str, int] = {}
     resources: dict[str, None] = {}
-    refused = []
-    for i, item in enumerate(_items(request)):
-        if isinstance(request, RegisterNodes):
-            refusal = _register(ledger, item, asked, names, resources)
-        elif isinstance(request, CordonNodes):
-            refusal = _cordon(ledger, item, asked, is_cordoned=request.is_cordoned)
-        else:
-            refusal = _remove(ledger, item, asked)
-        if refusal is not None:
-            refused.append((i, refusal))
-    asked.refused = tuple(refused)
+    refusals: list[Refusal | None]
+    match request:
+        case RegisterNodes(nodes=nodes):
+            refusals = [_register(ledger, node, asked, names, resources) for node in nodes]
+        case CordonNodes(names=cordoned, is_cordoned=is_cordoned):
+            refusals = [_cordon(ledger, n, asked, is_cordoned=is_cordoned) for n in cordoned]
+        case RemoveNodes(names=removed):
+            refusals = [_remove(ledger, name, asked) for name in removed]
+    asked.refused = tuple((i, r) for i, r in enumerate(refusals) if r is not None)
     return asked
 
 
@@ -89,8 +87,8 @@ def failed_by(ledger: Ledger, entries: dict[int, NodeEntry]) -> Journal:
     )
 
 
-def _items(request: NodeRequest) -> tuple:  # type: ignore[type-arg]
-    return request.nodes if isinstance(request, RegisterNodes) else request.names
+def _count(request: NodeRequest) -> int:
+    return len(request.nodes if isinstance(request, RegisterNodes) else request.names)
 
 
 def _register(

@@ -7,7 +7,7 @@ order per unit, outcomes not yet acked.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -58,10 +58,10 @@ def take_part(ledger: Ledger, part: Part) -> None:
         ledger.log.append(part.outcomes)
 
 
-def _part(ledger: Ledger, **fields: object) -> Part:
+def _part(ledger: Ledger, **fields: Any) -> Part:
     kept = ledger.log.kept()
     first = kept[0][0] if kept else ledger.log.next
-    return Part(generation=ledger.generation, first=first, **fields)  # type: ignore[arg-type]
+    return Part(generation=ledger.generation, first=first, **fields)
 
 
 def _classes(ledger: Ledger) -> tuple[ClassDef, ...]:

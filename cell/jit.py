@@ -20,11 +20,11 @@ def njit(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def bare_njit(function: Callable[P, R]) -> Callable[P, R]:
-    """As `njit`, for kernels that take tuples of arrays: without reference counts or allocation.
+    """As `njit`, for kernels that call kernels in a loop: without reference counts or allocation.
 
-    numba drops the counts by itself where all arguments are plain arrays. Where they come in
-    tuples, each call of a kernel from a kernel counts every array in them, 5 ns each: a repair of
-    one key took 266 ns, without counts it takes 20.
+    numba drops the counts of plain arrays by itself where it can prove that nobody keeps them.
+    Elsewhere, and wherever arrays come in tuples, each call of a kernel from a kernel counts every
+    array, 5 ns each: a repair of one key took 266 ns, without counts it takes 20.
     """
     compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(
         function

@@ -9,41 +9,41 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.jit import njit
+from cell.jit import bare_njit
 
-EMPTY = -1
+EMPTY = ABSENT = -1
 DELETED = -2
-ABSENT = -1
 
+Word = np.uint64
 Words = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
 
-@njit
+@bare_njit
+def _slot_of(his: Words, los: Words, rows: Rows, hi: Word, lo: Word) -> Word:
+    """The slot of a uid, or the empty one where it would be put."""
+    mask = np.uint64(len(rows) - 1)
+    slot = (hi ^ (lo >> np.uint64(17))) & mask
+    while rows[slot] != EMPTY:
+        if rows[slot] >= 0 and his[slot] == hi and los[slot] == lo:
+            break
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@bare_njit
 def _find(his: Words, los: Words, rows: Rows, hi: Words, lo: Words, out: Rows) -> None:
     """out[i] = row of (hi[i], lo[i]), or ABSENT."""
-    mask = np.uint64(len(rows) - 1)
     for i in range(len(hi)):
-        slot = (hi[i] ^ (lo[i] >> np.uint64(17))) & mask
-        out[i] = ABSENT
-        while rows[slot] != EMPTY:
-            if rows[slot] >= 0 and his[slot] == hi[i] and los[slot] == lo[i]:
-                out[i] = rows[slot]
-                break
-            slot = (slot + np.uint64(1)) & mask
+        out[i] = rows[_slot_of(his, los, rows, hi[i], lo[i])]
 
 
-@njit
+@bare_njit
 def _put(his: Words, los: Words, rows: Rows, hi: Words, lo: Words, row: Rows) -> int:
     """Insert or replace; returns the number of slots newly used."""
-    mask = np.uint64(len(rows) - 1)
     used = 0
     for i in range(len(hi)):
-        slot = (hi[i] ^ (lo[i] >> np.uint64(17))) & mask
-        while rows[slot] != EMPTY:
-            if rows[slot] >= 0 and his[slot] == hi[i] and los[slot] == lo[i]:
-                break
-            slot = (slot + np.uint64(1)) & mask
+        slot = _slot_of(his, los, rows, hi[i], lo[i])
         if rows[slot] == EMPTY:
             used += 1
         his[slot] = hi[i]
@@ -52,19 +52,14 @@ def _put(his: Words, los: Words, rows: Rows, hi: Words, lo: Words, row: Rows) ->
     return used
 
 
-@njit
+@bare_njit
 def _find_or_put(
     his: Words, los: Words, rows: Rows, hi: Words, lo: Words, fresh: Rows, out: Rows
 ) -> int:
     """out[i] = row of (hi[i], lo[i]); unknown ones get the next of `fresh`, the count returned."""
-    mask = np.uint64(len(rows) - 1)
     used = 0
     for i in range(len(hi)):
-        slot = (hi[i] ^ (lo[i] >> np.uint64(17))) & mask
-        while rows[slot] != EMPTY:
-            if rows[slot] >= 0 and his[slot] == hi[i] and los[slot] == lo[i]:
-                break
-            slot = (slot + np.uint64(1)) & mask
+        slot = _slot_of(his, los, rows, hi[i], lo[i])
         if rows[slot] == EMPTY:
             his[slot] = hi[i]
             los[slot] = lo[i]
@@ -74,19 +69,15 @@ def _find_or_put(
     return used
 
 
-@njit
+@bare_njit
 def _drop(his: Words, los: Words, rows: Rows, hi: Words, lo: Words) -> int:
     """Mark as deleted; returns how many were present."""
-    mask = np.uint64(len(rows) - 1)
     dropped = 0
     for i in range(len(hi)):
-        slot = (hi[i] ^ (lo[i] >> np.uint64(17))) & mask
-        while rows[slot] != EMPTY:
-            if rows[slot] >= 0 and his[slot] == hi[i] and los[slot] == lo[i]:
-                rows[slot] = DELETED
-                dropped += 1
-                break
-            slot = (slot + np.uint64(1)) & mask
+        slot = _slot_of(his, los, rows, hi[i], lo[i])
+        if rows[slot] != EMPTY:
+            rows[slot] = DELETED
+            dropped += 1
     return dropped
 
 

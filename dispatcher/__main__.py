@@ -6,12 +6,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ServiceConfig, client_address, link_address, section
+import msgspec
+
+from runtime.config import ServiceConfig, link_address, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
-    import msgspec
-
     from dispatcher.core import DispatcherCore
     from runtime.loop import Shell
 
@@ -22,7 +22,7 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     name: str = "dispatcher"
     binder: str = ""
     """Where the binder listens for links."""
-    api: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
+    api: dict[str, Any] = msgspec.field(default_factory=dict)
     """Limits of the Placement API: those of `runtime.placement_api`."""
 
 
@@ -63,7 +63,6 @@ class Dispatcher(Service[Settings]):
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
         from cell.link import Hello
-        from godel.v1 import link_pb2_grpc, placement_pb2_grpc
         from runtime.link_rpc import Dialer, LinkServicer
         from runtime.placement_api import PlacementLimits, PlacementServicer
         from runtime.servers import Listener
@@ -73,16 +72,8 @@ class Dispatcher(Service[Settings]):
 
         api = PlacementServicer(shell, self._core, section(PlacementLimits, settings.api, "api"))
         links = LinkServicer(shell, hello, frozenset({"scheduler"}))
-        clients = Listener(
-            settings.client or client_address(settings.state, settings.name),
-            ["godel.v1.Placement"],
-            [lambda server: placement_pb2_grpc.add_PlacementServicer_to_server(api, server)],
-        )
-        peers = Listener(
-            settings.link or link_address(settings.state, settings.name),
-            ["godel.v1.Link"],
-            [lambda server: link_pb2_grpc.add_LinkServicer_to_server(links, server)],
-        )
+        clients = Listener(settings.client_address, ["godel.v1.Placement"], [api.add_to])
+        peers = Listener(settings.link_address, ["godel.v1.Link"], [links.add_to])
         binder = settings.binder or link_address(settings.state, "binder")
         return Wiring((clients, peers), (Dialer(shell, binder, hello, "binder"),))
 

@@ -56,6 +56,10 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self._feed = Feed() if feed is None else feed
         shell.on_publish = self._publish
 
+    def add_to(self, server: Any) -> None:
+        """Register with a server: one of the `add` of a Listener."""
+        cluster_pb2_grpc.add_ClusterServicer_to_server(self, server)
+
     async def Register(
         self, request: cluster_pb2.RegisterRequest, context: Any
     ) -> types_pb2.BatchReply:
@@ -166,13 +170,13 @@ def ledger_replies(changes: LedgerChanges) -> Iterator[cluster_pb2.WatchLedgerRe
     for start in range(0, len(changes.claims), CLAIMS_PER_MESSAGE):
         rows = changes.claims.take(slice(start, start + CLAIMS_PER_MESSAGE))
         used, node = np.unique(rows.node, return_inverse=True)
-        columns = rows.to_bytes()
+        columns: dict[str, Any] = rows.to_bytes()
         columns["node"] = node.astype("<u4").tobytes()
         yield cluster_pb2.WatchLedgerReply(
             term=changes.term,
             generation=changes.generation,
             nodes=[changes.nodes[i] for i in used.tolist()],
-            **columns,  # type: ignore[arg-type]
+            **columns,
         )
 
 

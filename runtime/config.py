@@ -37,6 +37,16 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: dict[str, Any] = {}
     """Named limits of the core; `section` makes them its own type."""
 
+    @property
+    def client_address(self) -> str:
+        """Where it listens for clients."""
+        return self.client or client_address(self.state, self.name)
+
+    @property
+    def link_address(self) -> str:
+        """Where it listens for links."""
+        return self.link or link_address(self.state, self.name)
+
 
 def client_address(state: str | Path, service: str) -> str:
     """Where `service` (dispatcher, binder, sharding) listens for clients by default."""

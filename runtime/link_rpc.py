@@ -207,6 +207,10 @@ class LinkServicer(link_pb2_grpc.LinkServicer):
         self._sessions: dict[str, Session] = {}
         self._dictionaries = 0
 
+    def add_to(self, server: Any) -> None:
+        """Register with a server: one of the `add` of a Listener."""
+        link_pb2_grpc.add_LinkServicer_to_server(self, server)
+
     async def Connect(  # type: ignore[override]
         self, request_iterator: AsyncIterator[link_pb2.Frame], context: Any
     ) -> None:

@@ -43,6 +43,10 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
         self._feeds: dict[str, Feed[RollingsetView]] = {}
         shell.on_publish = self._publish
 
+    def add_to(self, server: Any) -> None:
+        """Register with a server: one of the `add` of a Listener."""
+        release_pb2_grpc.add_ReleaseServicer_to_server(self, server)
+
     async def Create(
         self, request: release_pb2.CreateRequest, context: Any
     ) -> release_pb2.RollingsetView:

@@ -22,7 +22,7 @@ import uvloop
 
 from cell.columns import BadTable
 from runtime.clock import Clock
-from runtime.config import BadConfig, ServiceConfig, client_address, link_address
+from runtime.config import BadConfig, ServiceConfig
 from runtime.log import Log
 from runtime.loop import Core, Shell
 from runtime.servers import BadListener, Listener, check_address
@@ -63,8 +63,8 @@ def _status_of(error: Exception) -> int:
 
 def _run(service: Service[S], settings: S) -> None:
     """Take the state, restore the core, warm the kernels, and serve."""
-    check_address(settings.client or client_address(settings.state, settings.name))
-    check_address(settings.link or link_address(settings.state, settings.name))
+    check_address(settings.client_address)
+    check_address(settings.link_address)
     log, clock = Log(settings.name), Clock()
     owner = _take_state(service, settings)
     try:

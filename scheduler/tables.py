@@ -7,6 +7,8 @@ older incarnation or generation never overwrite newer ones. A new session begins
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -215,7 +217,7 @@ def _no_columns() -> Nodes:
     return Nodes(flat, flat, pair, pair, flat, np.zeros(0, np.int32), flat[:0])
 
 
-def _grown(old: NDArray, shape: tuple[int, ...]) -> NDArray:  # type: ignore[type-arg]
+def _grown(old: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """A copy in the corner of a larger array of zeros."""
     new = np.zeros(shape, old.dtype)
     new[tuple(slice(0, length) for length in old.shape)] = old

@@ -54,17 +54,12 @@ class Sharding(Service[Settings]):
 
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
-        from godel.v1 import release_pb2_grpc
         from runtime.placement_peer import PlacementPeer
         from runtime.release_api import ReleaseServicer
         from runtime.servers import Listener
 
         api = ReleaseServicer(shell)
-        clients = Listener(
-            settings.client or client_address(settings.state, settings.name),
-            ["godel.v1.Release"],
-            [lambda server: release_pb2_grpc.add_ReleaseServicer_to_server(api, server)],
-        )
+        clients = Listener(settings.client_address, ["godel.v1.Release"], [api.add_to])
         target = settings.dispatcher or client_address(settings.state, "dispatcher")
         return Wiring((clients,), (PlacementPeer(shell, target),))
 

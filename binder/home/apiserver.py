@@ -24,6 +24,7 @@ from binder.evaluate import Judged
 from binder.home.book import Row, object_name, uid_of_row, whole_row
 from binder.home.calls import Purpose, Wish
 from binder.home.desk import Desk
+from binder.home.endings import ends
 from binder.home.following import Following
 from binder.home.gang_steps import GangSteps
 from binder.home.gangs import Phase
@@ -45,7 +46,7 @@ from cell.home import (
 )
 from cell.messages import ClaimState
 from cell.reasons import Reason, Refusal, Status
-from cell.unit import WHOLE_UNIT, CommandOp, Commands, Verdict
+from cell.unit import CommandOp, Commands, Verdict
 
 _NUMBERS_PER_TERM = 1 << 40
 """Outcomes one term may number."""
@@ -284,12 +285,8 @@ class ApiServerHome:
     def _ended_by(self, row: Row) -> list[ObjectView]:
         """The objects that a command means, those already ended left out."""
         views = self._desk.objects.of_unit(uid_of_row(row))
-        if row["verdict"] == Verdict.RELEASED:
-            is_free = row["ordinal"] != WHOLE_UNIT
-            if is_free:
-                views = [v for v in views if v.replica == object_name(row)]
-            views = [v for v in views if v.revision < row["revision"] + is_free]
-        return [v for v in views if v.state not in (ObjectState.DONE, ObjectState.FAILED)]
+        has_ended = (ObjectState.DONE, ObjectState.FAILED)
+        return [v for v in views if ends(row, v) and v.state not in has_ended]
 
     def _amend(self, journal: Journal) -> None:
         """Objects cannot be changed in place: only what is so already is settled as amended."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from binder.home.book import Row
-from cell.home import Replica
+from binder.home.book import Row, object_name, uid_of_row
+from cell.home import ObjectView, Replica
 from cell.reasons import Reason
+from cell.unit import WHOLE_UNIT, Verdict
 
 Name = tuple[Replica, int]
 """Name and uid of an object."""
@@ -55,6 +56,10 @@ class Endings:
             return None
         return self._endings.pop(replica)
 
+    def is_ended(self, view: ObjectView) -> bool:
+        """Whether a command that is still to be settled ends the object, however new it is."""
+        return any(ends(owed.row, view) for owed in self._owed)
+
     def done(self, replica: Replica, object_uid: int) -> list[Row]:
         """An eviction is done: the settlements that are due now."""
         for owed in self._owed:
@@ -67,3 +72,15 @@ class Endings:
         """Nothing is owed any more: another leads."""
         self._endings.clear()
         self._owed.clear()
+
+
+def ends(row: Row, view: ObjectView) -> bool:
+    """Whether a command means an object: a cancel all of its unit, a release older revisions, a
+    free one replica."""
+    if uid_of_row(row) != (view.replica.uid_hi, view.replica.uid_lo):
+        return False
+    if row["verdict"] == Verdict.CANCELLED:
+        return True
+    if row["ordinal"] == WHOLE_UNIT:
+        return view.revision < row["revision"]
+    return view.replica == object_name(row) and view.revision <= row["revision"]

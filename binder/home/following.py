@@ -81,7 +81,13 @@ class Following:
         self._desk.book.terminate(claim)
 
     def _is_refused(self, view: ObjectView) -> bool:
-        """Whether the unit was cancelled, or the object's revision released."""
+        """Whether the unit was cancelled, or the object's revision released, settled or not.
+
+        1. A unit is cancelled; the eviction of an object is slow, other outcomes are acked, the
+        tombstone goes. 2. Another object of the unit is made, and somebody binds it.
+        """
+        if self._desk.endings.is_ended(view):
+            return True
         unit = self._desk.book.unit((view.replica.uid_hi, view.replica.uid_lo))
         units = self._desk.ledger.units
         return unit != NONE and bool(units.cancelled[unit] or units.revision[unit] > view.revision)

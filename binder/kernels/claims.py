@@ -21,7 +21,7 @@ from binder.kernels.layout import (
     Rows,
     Units,
 )
-from cell.jit import njit
+from cell.jit import bare_njit
 
 HELD, COMMITTING, BOUND, TERMINATING, FREE = 0, 1, 2, 3, 4
 V_ACCEPTED, V_BOUND, V_FAILED, V_ALREADY, V_STALE = 0, 1, 2, 3, 4
@@ -32,7 +32,7 @@ WHOLE = (1 << 32) - 1
 Number = int | np.integer[Any]
 
 
-@njit
+@bare_njit
 def find_claim(units: Units, claims: Claims, unit: int, group: int, ordinal: int, at: int) -> int:
     """The claim of a replica, searched from `at` (NONE: the head) around to it again, or NONE."""
     start = at
@@ -48,7 +48,7 @@ def find_claim(units: Units, claims: Claims, unit: int, group: int, ordinal: int
     return NONE
 
 
-@njit
+@bare_njit
 def charge(nodes: Nodes, classes: Classes, klass: Number, node: Number, sign: int) -> None:
     """Take the class's demand from the node's room; sign -1 gives it back."""
     for j in range(classes.entries[klass]):
@@ -56,7 +56,7 @@ def charge(nodes: Nodes, classes: Classes, klass: Number, node: Number, sign: in
             nodes.free[node, classes.resource[klass, j]] -= sign * classes.amount[klass, j]
 
 
-@njit
+@bare_njit
 def _report(changes: Changes, at: int, units: Units, claims: Claims, claim: int) -> int:
     unit = claims.unit[claim]
     changes.uid_hi[at] = units.uid_hi[unit]
@@ -69,7 +69,7 @@ def _report(changes: Changes, at: int, units: Units, claims: Claims, claim: int)
     return at + 1
 
 
-@njit
+@bare_njit
 def append(units: Units, claims: Claims, pool: Pool, unit: int) -> int:
     """A new claim at the end of the unit's list."""
     pool.top[1] -= 1
@@ -84,12 +84,12 @@ def append(units: Units, claims: Claims, pool: Pool, unit: int) -> int:
     return int(claim)
 
 
-@njit
+@bare_njit
 def _is_loose(state: int) -> bool:
     return state in (FREE, COMMITTING)
 
 
-@njit
+@bare_njit
 def _hold(
     rows: Rows,
     row: int,
@@ -131,7 +131,7 @@ def _hold(
     return int(claim)
 
 
-@njit
+@bare_njit
 def _end(
     units: Units, claims: Claims, nodes: Nodes, classes: Classes, claim: int, generation: int
 ) -> None:
@@ -144,15 +144,23 @@ def _end(
     claims.state[claim] = FREE
 
 
-@njit
-def _drop(claims: Claims, pool: Pool, claim: int) -> None:
-    """An ended claim that has left its unit's list is unused again."""
+@bare_njit
+def _drop(units: Units, claims: Claims, pool: Pool, claim: int, before: int) -> None:
+    """Take an ended claim out of its unit's list, where it stands behind `before` (NONE: first)."""
+    unit, after = claims.unit[claim], claims.next[claim]
+    units.loose[unit] -= 1
+    if before == NONE:
+        units.head[unit] = after
+    else:
+        claims.next[before] = after
+    if after == NONE:
+        units.tail[unit] = before
     claims.unit[claim] = NONE
     pool.claims[pool.top[1]] = claim
     pool.top[1] += 1
 
 
-@njit
+@bare_njit
 def _sweep_unit(
     units: Units,
     claims: Claims,
@@ -176,20 +184,14 @@ def _sweep_unit(
             if claims.state[claim] != FREE:
                 _end(units, claims, nodes, classes, claim, generation)
                 at = _report(changes, at, units, claims, claim)
-            units.loose[unit] -= 1
-            if before == NONE:
-                units.head[unit] = after
-            else:
-                claims.next[before] = after
-            _drop(claims, pool, claim)
+            _drop(units, claims, pool, claim, before)
         else:
             before = claim
         claim = after
-    units.tail[unit] = before
     return at
 
 
-@njit
+@bare_njit
 def _is_touched(rows: Rows, row: int, claims: Claims, claim: int) -> bool:
     """Whether the row may change the claim: it holds room, is not newer, and is not going."""
     if claims.state[claim] == FREE or claims.revision[claim] > rows.revision[row]:
@@ -197,7 +199,7 @@ def _is_touched(rows: Rows, row: int, claims: Claims, claim: int) -> bool:
     return bool(claims.state[claim] != TERMINATING or rows.verdict[row] == V_FAILED)
 
 
-@njit
+@bare_njit
 def _swap(
     rows: Rows,
     row: int,
@@ -219,7 +221,7 @@ def _swap(
     units.handle[unit] = rows.handle[row]
 
 
-@njit
+@bare_njit
 def apply_rows(
     rows: Rows,
     slots: I64,
@@ -274,7 +276,7 @@ def apply_rows(
     return at
 
 
-@njit
+@bare_njit
 def drop_claims(
     dropped: I64,
     generation: int,
@@ -291,20 +293,13 @@ def drop_claims(
         unit = claims.unit[claim]
         _end(units, claims, nodes, classes, claim, generation)
         _report(changes, i, units, claims, claim)
-        units.loose[unit] -= 1
         at, before = units.head[unit], NONE
         while at != claim:
             before, at = at, claims.next[at]
-        if before == NONE:
-            units.head[unit] = claims.next[claim]
-        else:
-            claims.next[before] = claims.next[claim]
-        if units.tail[unit] == claim:
-            units.tail[unit] = before
-        _drop(claims, pool, claim)
+        _drop(units, claims, pool, claim, before)
 
 
-@njit
+@bare_njit
 def put_claims(
     rows: Rows,
     slots: I64,
@@ -331,7 +326,7 @@ def put_claims(
             charge(nodes, classes, claims.klass[claim], claims.node[claim], 1)
 
 
-@njit
+@bare_njit
 def bury(slots: I64, numbers: I64, units: Units, claims: Claims, pool: Pool, gone: I64) -> int:
     """Forget tombstones whose time has come: ended claims, and units without any; gone[i] = unit.
 
@@ -348,16 +343,10 @@ def bury(slots: I64, numbers: I64, units: Units, claims: Claims, pool: Pool, gon
         while claim != NONE:
             after = claims.next[claim]
             if claims.state[claim] == FREE:
-                units.loose[unit] -= 1
-                if before == NONE:
-                    units.head[unit] = after
-                else:
-                    claims.next[before] = after
-                _drop(claims, pool, claim)
+                _drop(units, claims, pool, claim, before)
             else:
                 before = claim
             claim = after
-        units.tail[unit] = before
         if units.head[unit] == NONE:
             gone[count] = unit
             count += 1

@@ -121,16 +121,22 @@ class ApiServer:
                     self._serve(caller, body)
 
     def _lose(self, node: Node, life: int, body: Any) -> None:
-        """Done, not done, or still to be done within a second: the caller cannot know."""
+        """Done, not done, or still to be done within a second: the caller cannot know. Or a proxy
+        has asked again by itself: what is answered then is the repetition."""
         world = self._world
-        fate = world.random.choice(("not done", "done", "done late"))
+        fate = world.random.choice(("not done", "done", "done late", "repeated"))
         world.fault(f"api answer lost, {fate}")
-        if fate == "done":
-            self._serve(life, body)
-        elif fate == "done late":
-            number = self._begin(life, body)
-            world.after(world.between(1, SECOND - MS), lambda: self._serve_late(number))
-        self._answer(node, life, Answered(body.call, Code.UNKNOWN), world.between(MS, 50 * MS))
+        answer = Answered(body.call, Code.UNKNOWN)
+        match fate:
+            case "done":
+                self._serve(life, body)
+            case "done late":
+                number = self._begin(life, body)
+                world.after(world.between(1, SECOND - MS), lambda: self._serve_late(number))
+            case "repeated":
+                self._serve(life, body)
+                answer = self._serve(life, body)
+        self._answer(node, life, answer, world.between(MS, 50 * MS))
 
     def _answer(self, node: Node, life: int, answer: Any, delay_us: int) -> None:
         packed = wire.pack(answer)

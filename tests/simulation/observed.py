@@ -64,6 +64,13 @@ class ServerDesk:
             return False
         return any((m.group, m.ordinal, m.node) == (*replica, node) for m in kept.record.members)
 
+    def is_on(self, claim: Claim) -> bool:
+        """Whether the object of a claim is bound to its node."""
+        view = self._server.objects.get(Named(*claim.uid, *claim.replica))
+        if view is None or view.state is not ObjectState.BOUND:
+            return False
+        return (view.revision, view.node) == (claim.revision, claim.node)
+
     def class_of(self, uid: Uid, replica: Replica) -> ClassSpec:
         """What the last object of that name demands."""
         return decode(self._server.classes[Named(*uid, *replica)])
@@ -112,6 +119,9 @@ class ObservedLedger(LedgerBook):
             if row.state == ClaimState.FREE:
                 if known is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
+                if self._desk.is_on(known):
+                    seen = f"{row.replica} is bound to {known.node}, the ledger has freed it"
+                    raise Broken("room is held until its object is gone", seen, row.uid)
                 if (row.uid, row.replica) not in self._former:
                     book.ended[row.replica] = known.revision
                 self._former.discard((row.uid, row.replica))

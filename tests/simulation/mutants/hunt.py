@@ -1,8 +1,8 @@
-"""Inside a planted copy: run seeds until a rule does not hold, and say which.
+"""Inside a planted copy: run seeds until a rule did not hold on so many of them, and say where.
 
-`python -m tests.simulation.mutants.hunt FIRST END`, in the copy. Prints `found SEED RULE` or
-`survived`; a tree that does not import, or a core that raises, ends with a traceback and is no
-finding.
+`python -m tests.simulation.mutants.hunt FINDINGS_MAX SEED ...`, in the copy. Prints a line
+`SEED RULE` per finding; a tree that does not import, or a core that raises, ends with a traceback
+and is no finding.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ def main() -> int:
     from tests.simulation.world import Broken
 
     assert Path(binder.__file__ or "").is_relative_to(Path.cwd()), "the planted tree is not used"
-    first, end = int(sys.argv[1]), int(sys.argv[2])
-    for seed in range(first, end):
+    findings_left, *seeds = (int(argument) for argument in sys.argv[1:])
+    for seed in seeds:
         simulation = history_of(seed)
         try:
             simulation.run()
         except Broken as broken:
-            print(f"found {seed} {broken.rule}")
-            return 0
-    print("survived")
+            print(f"{seed} {broken.rule}", flush=True)
+            findings_left -= 1
+        if not findings_left:
+            break
     return 0
 
 

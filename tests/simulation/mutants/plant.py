@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 PACKAGES = ("binder", "cell", "dispatcher", "runtime", "scheduler", "sharding", "tests/simulation")
 FIRST_SEEDS = HERE / "first_seeds.txt"
+SEEDS_MAX = 200
 
 
 class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,6 +35,11 @@ class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     edit: tuple[Edit, ...]
     first: int = 0
     """The seed that its hunt begins at."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that it must be found within."""
+        return list(range(self.first, self.first + SEEDS_MAX))
 
 
 class DoesNotApply(Exception):

@@ -131,6 +131,11 @@ class ApiBinder:
         table = columns(Commands, rows)
         self.handle(Received("dispatcher", Command(1, 0, 100, 0, table, definitions([a_class()]))))
 
+    def ack(self, number: int) -> None:
+        """The dispatcher has outcomes below `number`, and no attempt under way."""
+        marks = Command(1, 100, 100, number, Commands.empty())
+        self.handle(Received("dispatcher", marks))
+
     def wait(self, duration_ms: int) -> None:
         """Let time pass, and the Tick come."""
         self.now_us += duration_ms * 1000

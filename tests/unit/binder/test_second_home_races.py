@@ -9,6 +9,7 @@ import pytest
 from cell.effects import Send, Tick, WakeAt
 from cell.home import (
     Code,
+    Evict,
     LeaseLost,
     ObjectState,
     ObjectView,
@@ -165,3 +166,16 @@ def test_a_post_that_was_refused_gives_its_room_back_without_the_lease() -> None
     binder.answer(Post, Code.THROTTLED)
     binder.handle(LeaseLost())
     assert binder.claims() == {}
+
+
+def test_an_object_that_is_bound_while_its_unit_s_end_is_owed_is_evicted() -> None:
+    """1. A unit is cancelled; the eviction of its object is slow, other outcomes are acked, the
+    tombstone goes. 2. Another object of the unit is made, and somebody binds it."""
+    binder = ApiBinder([a_pod()])
+    binder.command(a_command(CommandOp.CANCEL))
+    binder.ack(1 << 50)
+    binder.show(a_pod(ordinal=1, node="n0", version=2))
+    assert binder.claims() == {(1, 1): ("n0", "terminating")}
+    binder.answer(Evict)
+    assert binder.told() == [(1, Verdict.CANCELLED, Reason.CANCELLED, -1)]
+    assert binder.claims() == {(1, 1): ("n0", "terminating")}

@@ -37,7 +37,7 @@ async def served(
     listener = Listener(
         f"unix:{path}/b.sock",
         [],
-        [lambda server: cluster_pb2_grpc.add_ClusterServicer_to_server(servicer, server)],
+        [servicer.add_to],
     )
     await listener.start()
     async with grpc.aio.insecure_channel(f"unix:{path}/b.sock") as channel:

@@ -82,7 +82,7 @@ async def a_listener(shell: Shell, path: Path) -> AsyncIterator[LinkServicer]:
     listener = Listener(
         f"unix:{path}",
         ["godel.v1.Link"],
-        [lambda server: link_pb2_grpc.add_LinkServicer_to_server(servicer, server)],
+        [servicer.add_to],
     )
     await listener.start()
     try:

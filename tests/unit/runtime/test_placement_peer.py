@@ -38,7 +38,7 @@ from cell.release import (
     Watch,
 )
 from cell.unit import NO_PIN, WHOLE_UNIT, GroupBatch, GroupSpec, Phase, Place, UnitBatch, uid_of
-from godel.v1 import placement_pb2_grpc, types_pb2
+from godel.v1 import types_pb2
 from runtime import wire, wire_units, wire_views
 from runtime.loop import Shell
 from runtime.placement_api import PlacementServicer
@@ -194,7 +194,7 @@ async def serving(shell: Shell, core: StandIn, path: Path) -> AsyncIterator[None
     listener = Listener(
         f"unix:{path}",
         [],
-        [lambda server: placement_pb2_grpc.add_PlacementServicer_to_server(servicer, server)],
+        [servicer.add_to],
     )
     await listener.start()
     try:

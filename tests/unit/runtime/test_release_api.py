@@ -66,7 +66,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     listener = Listener(
         f"unix:{tmp_path}/r.sock",
         [],
-        [lambda server: release_pb2_grpc.add_ReleaseServicer_to_server(servicer, server)],
+        [servicer.add_to],
     )
     await listener.start()
     async with grpc.aio.insecure_channel(f"unix:{tmp_path}/r.sock") as channel:
