@@ -44,7 +44,11 @@ def test_digests_are_those_of_the_twin(units: list[list[tuple[int, int, int, int
     digest_groups(
         np.array(CLASS_HASHES, np.uint64),
         np.array(NAME_HASHES, np.uint64),
-        *(np.ascontiguousarray(rows[:, i]) for i in range(5)),
+        rows[:, 0].copy(),
+        rows[:, 1].copy(),
+        rows[:, 2].copy(),
+        rows[:, 3].copy(),
+        rows[:, 4].copy(),
         np.array([len(groups) for groups in units], np.int64),
         out,
     )
