@@ -268,6 +268,7 @@ def test_claim_of_the_new_revision_that_turns_up_before_the_release_is_settled_s
     desk.settle(desk.outcome("u", Verdict.RELEASED, revision=2))
     assert (desk.assigned["u"]["first"], desk.assigned["u"]["count"]) == (0, 1)
     assert phases(desk, "u") == ["PLACING", "BOUND"]
+    desk.write_outcomes()
     want = encoded(desk.core)
     desk.restart()
     assert encoded(desk.core) == want
