@@ -1,0 +1,1 @@
+"""The Kubernetes home's shell: credentials, HTTP, what objects mean, the binder's calls."""

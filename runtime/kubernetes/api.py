@@ -1,0 +1,259 @@
+"""Requests to one API server over kept connections: plain ones, lists in pages, watches.
+
+Used by `home`. Bodies are bytes both ways: who asks knows what they mean. What must hold: a request
+that was not sent for certain is told apart from one whose fate is unknown; a watch that is silent
+for too long ends, so that no hung connection is trusted for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from runtime.kubernetes.access import Access
+
+CONNECTIONS_MAX = 32
+"""More do not bind faster (measured: 32 against 128)."""
+PAGE_ITEMS = 500
+READ_BUFFER_BYTES = 1 << 21
+"""The longest line of a watch: objects have up to 1.5 MiB."""
+CALL_SECONDS_MAX = 10.0
+WATCH_SECONDS = (240, 360)
+"""The server ends a watch after such a time, drawn at random: not all watches at once."""
+SILENT_SECONDS_MAX = 90.0
+"""Bookmarks come every minute; a watch that is silent for longer hangs."""
+JSON = "application/json"
+
+
+class NotSent(Exception):
+    """The request did not reach the server."""
+
+
+class Unknown(Exception):
+    """The request may have been taken or not: its answer is lost."""
+
+
+class Gone(Exception):
+    """The watch cannot go on from where it is: list again."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer of the server."""
+
+    status: int
+    body: bytes
+
+
+class Page(msgspec.Struct):
+    """One page of a list; `items` still encoded."""
+
+    items: list[msgspec.Raw] = []
+    metadata: PageMeta = msgspec.field(default_factory=lambda: PageMeta())
+
+
+class PageMeta(msgspec.Struct, rename="camel"):
+    """Where a list stands."""
+
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class Event(msgspec.Struct):
+    """One line of a watch."""
+
+    type: str
+    object: msgspec.Raw
+
+
+_PAGE = msgspec.json.Decoder(Page)
+_EVENT = msgspec.json.Decoder(Event)
+
+
+class Api:
+    """See the module. `open` first, `close` at the end."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._session: aiohttp.ClientSession | None = None
+        self._renewing = asyncio.Lock()
+        self._renewals = 0
+
+    async def open(self) -> None:
+        """Read the credentials. Raises NoAccess."""
+        await self._access.load()
+        self._session = self._new_session()
+
+    async def close(self) -> None:
+        """End all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        seconds_max: float = CALL_SECONDS_MAX,
+        content_type: str = JSON,
+    ) -> Reply:
+        """One request. Raises NotSent or Unknown."""
+        renewals = self._renewals
+        reply = await self._once(method, path, body, params, seconds_max, content_type)
+        if reply.status == 401:
+            await self._renew(renewals)
+            reply = await self._once(method, path, body, params, seconds_max, content_type)
+        return reply
+
+    async def pages(self, path: str, version: list[str]) -> AsyncIterator[list[msgspec.Raw]]:
+        """A whole list, page by page; its resource version is left in `version`.
+
+        Raises NotSent, Unknown, or Gone when the list has become too old between two pages.
+        """
+        params = {"limit": str(PAGE_ITEMS)}
+        while True:
+            reply = await self.call("GET", path, params=params)
+            if reply.status == 410:
+                raise Gone(f"{path}: the list is too old")
+            if reply.status != 200:
+                raise Unknown(f"GET {path}: {reply.status} {said(reply)}")
+            page = _PAGE.decode(reply.body)
+            yield page.items
+            version[:] = [page.metadata.resource_version]
+            if not page.metadata.continue_:
+                return
+            params["continue"] = page.metadata.continue_
+
+    async def watch(self, path: str, version: str) -> AsyncIterator[list[Event]]:
+        """Events after a resource version, as many at a time as have arrived, bookmarks included.
+
+        The server ends every watch after a while: it is begun again from the newest version seen.
+        Raises Gone when the server cannot, Unknown when the connection breaks or hangs.
+        """
+        while True:
+            seconds = random.randint(*WATCH_SECONDS)
+            params = {
+                "watch": "1",
+                "allowWatchBookmarks": "true",
+                "resourceVersion": version,
+                "timeoutSeconds": str(seconds),
+            }
+            async for events in self._watch_once(path, params):
+                for event in events:
+                    if event.type == "ERROR":
+                        raise Gone(f"watch of {path}: {bytes(event.object)[:200]!r}")
+                version = version_of(events[-1].object) or version
+                yield events
+
+    async def _watch_once(self, path: str, params: dict[str, str]) -> AsyncIterator[list[Event]]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS_MAX)
+        left = b""
+        try:
+            async with self._ready().get(
+                self._access.base + path,
+                params=params,
+                headers=await self._access.headers(),
+                timeout=timeout,
+            ) as response:
+                if response.status == 410:
+                    raise Gone(f"watch of {path}: 410")
+                if response.status != 200:
+                    raise Unknown(f"watch of {path}: {response.status}")
+                async for chunk in response.content.iter_any():
+                    *lines, left = (left + chunk).split(b"\n")
+                    if lines:
+                        yield [_EVENT.decode(line) for line in lines]
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise Unknown(f"watch of {path}: {error!r}") from error
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        params: Mapping[str, str] | None,
+        seconds_max: float,
+        content_type: str,
+    ) -> Reply:
+        headers = await self._access.headers()
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            async with self._ready().request(
+                method,
+                self._access.base + path,
+                data=body,
+                params=params,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds_max),
+            ) as response:
+                return Reply(response.status, await response.read())
+        except aiohttp.ClientConnectorError as error:
+            raise NotSent(f"{method} {path}: {error}") from error
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise Unknown(f"{method} {path}: {error!r}") from error
+
+    async def _renew(self, renewals: int) -> None:
+        """Read the credentials again, once for all requests that were refused with the old ones."""
+        async with self._renewing:
+            if self._renewals == renewals:
+                await self._access.load()
+                old, self._session = self._session, self._new_session()
+                self._renewals += 1
+                if old is not None:
+                    # Requests under way end by themselves: a watch would be cut in its middle.
+                    asyncio.get_running_loop().call_later(CALL_SECONDS_MAX, _close_later, old)
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        tls: Any = self._access.tls if self._access.tls is not None else False
+        connector = aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_MAX + 4, ssl=tls)
+        return aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES)
+
+    def _ready(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise NotSent("closed")
+        return self._session
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_later(session: aiohttp.ClientSession) -> None:
+    task = asyncio.ensure_future(session.close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+
+
+class _Versioned(msgspec.Struct):
+    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
+_VERSIONED = msgspec.json.Decoder(_Versioned)
+_STATUS = msgspec.json.Decoder(_Status)
+
+
+def version_of(raw: msgspec.Raw) -> str:
+    """The resource version of an encoded object."""
+    return _VERSIONED.decode(raw).metadata.resource_version
+
+
+def said(reply: Reply) -> str:
+    """What the server says about a refusal."""
+    try:
+        return _STATUS.decode(reply.body).message
+    except msgspec.MsgspecError:
+        return reply.body[:200].decode(errors="replace")

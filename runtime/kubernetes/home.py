@@ -1,0 +1,284 @@
+"""The API server as the binder's home: performs its calls, and tells what the watches show.
+
+Made by the binder's service; `perform` takes the core's calls (`cell.home`), `put` gives it events.
+What must hold: every call is answered once; a write names the object's uid and bounds the server's
+own time, so that its fate is settled when the lease has run out; nothing of a watch is told after
+the WatchLost that ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from cell.home import (
+    Answered,
+    Call,
+    Code,
+    Evict,
+    HomeEvent,
+    ObjectView,
+    Post,
+    Read,
+    ReadRecord,
+    Relist,
+    Relisted,
+    Watched,
+    WatchLost,
+    Write,
+)
+from cell.node import NodeSpec
+from runtime.fields import BadManifest
+from runtime.kubernetes.api import Api, Event, Gone, NotSent, Reply, Unknown, said
+from runtime.kubernetes.objects import Name, Pods, Seen, node_of
+from runtime.log import Log
+
+WRITE_SECONDS = 1
+"""The server gives a write up after this time: a client's own time-out does not bound it."""
+ANSWER_SECONDS_MAX = 2.0
+T = TypeVar("T")
+
+RELIST_SECONDS = (0.05, 5.0)
+"""Wait before a list is tried again: the first, and the longest; doubled, with a random part."""
+PODS = "/api/v1/pods"
+NODES = "/api/v1/nodes"
+_CODES = {
+    200: Code.OK,
+    201: Code.OK,
+    202: Code.OK,
+    404: Code.GONE,
+    409: Code.CONFLICT,
+    410: Code.GONE,
+    429: Code.THROTTLED,
+}
+_NOT_DONE = (400, 401, 403, 405, 413, 415, 422)
+"""Refused as it stands: it may be granted later, and is said in the log."""
+
+
+class KubernetesHome:
+    """See the module. `pods` are the pods of `scheduler_name` and all others that hold room."""
+
+    def __init__(
+        self,
+        api: Api,
+        scheduler_name: str,
+        put: Callable[[HomeEvent], None],
+        log: Log,
+        on_seen: Callable[[Seen], None] = lambda seen: None,
+    ) -> None:
+        self._api = api
+        self._put = put
+        self._log = log
+        self._on_seen = on_seen
+        self.pods = Pods(scheduler_name)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watches: list[asyncio.Task[None]] = []
+        self._session = 0
+        """Number of the list that the watches follow."""
+
+    def perform(self, call: Call) -> None:
+        """Make a call; its answer comes through `put`."""
+        match call:
+            case Relist():
+                self._start(self._relist(call))
+            case Post():
+                self._start(self._post(call))
+            case Read():
+                self._start(self._read(call))
+            case Evict():
+                self._start(self._evict(call))
+            case Write() | ReadRecord():
+                raise NotImplementedError("gangs have no record in the API server yet")
+
+    async def close(self) -> None:
+        """End all that is under way."""
+        tasks = [*self._tasks, *self._watches]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Calls
+
+    async def _post(self, call: Post) -> None:
+        name = self.pods.by_replica.get(call.replica)
+        if name is None:
+            self._put(Answered(call.call, Code.GONE))
+            return
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": call.node},
+        }
+        self._put(Answered(call.call, await self._write("POST", f"{_path(name)}/binding", body)))
+
+    async def _evict(self, call: Evict) -> None:
+        name = self.pods.by_replica.get(call.replica)
+        if name is None:
+            self._put(Answered(call.call, Code.GONE))
+            return
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": _uid(call.object)},
+        }
+        self._put(Answered(call.call, await self._write("DELETE", _path(name), body)))
+
+    async def _write(self, method: str, path: str, body: dict[str, Any]) -> Code:
+        params = {"timeout": f"{WRITE_SECONDS}s"}
+        encoded = msgspec.json.encode(body)
+        try:
+            reply = await self._api.call(method, path, encoded, params, ANSWER_SECONDS_MAX)
+        except NotSent:
+            return Code.THROTTLED
+        except Unknown:
+            return Code.UNKNOWN
+        return self._code(f"{method} {path}", reply)
+
+    async def _read(self, call: Read) -> None:
+        name = self.pods.by_replica.get(call.replica)
+        if name is None:
+            self._put(Answered(call.call, Code.GONE))
+            return
+        try:
+            reply = await self._api.call("GET", _path(name), seconds_max=ANSWER_SECONDS_MAX)
+        except (NotSent, Unknown):
+            self._put(Answered(call.call, Code.UNKNOWN))
+            return
+        code = self._code(f"GET {_path(name)}", reply)
+        found = None
+        if code is Code.OK:
+            found = self.pods.take(reply.body).view
+            if found.replica != call.replica:
+                # A new pod has the name: the one that was asked for is no more.
+                code, found = Code.GONE, None
+        self._put(Answered(call.call, code, found))
+
+    def _code(self, what: str, reply: Reply) -> Code:
+        code = _CODES.get(reply.status)
+        if code is not None:
+            return code
+        self._log.error("the API server refuses", call=what, status=reply.status, why=said(reply))
+        return Code.THROTTLED if reply.status in _NOT_DONE else Code.UNKNOWN
+
+    # The list and the watches
+
+    async def _relist(self, call: Relist) -> None:
+        """List until it works, then watch from there."""
+        self._end_watches()
+        self._session += 1
+        session = self._session
+        nodes, node_version = await self._until_listed(self._list_nodes)
+        objects, pod_version = await self._until_listed(self._list_pods)
+        if session != self._session:
+            return
+        self._put(Relisted(call.call, objects, nodes, ()))
+        self._watches = [
+            asyncio.ensure_future(self._follow(session, work))
+            for work in (self._watch_nodes(node_version), self._watch_pods(pod_version))
+        ]
+
+    async def _until_listed(self, list_all: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        wait = RELIST_SECONDS[0]
+        while True:
+            try:
+                return await list_all()
+            except (NotSent, Unknown, Gone) as error:
+                self._log.error("the API server cannot be listed", why=error)
+                await asyncio.sleep(wait * (1 + random.random()))
+                wait = min(2 * wait, RELIST_SECONDS[1])
+
+    def _end_watches(self) -> None:
+        for task in self._watches:
+            task.cancel()
+        self._watches = []
+
+    async def _follow(self, session: int, deltas: AsyncIterator[Watched]) -> None:
+        """Tell what a watch shows until it is lost; then end the other one with it."""
+        try:
+            async for delta in deltas:
+                if session != self._session:
+                    return
+                self._put(delta)
+        except (NotSent, Unknown, Gone) as error:
+            self._log.say("a watch is lost", why=error)
+            if session == self._session:
+                self._session += 1
+                self._put(WatchLost())
+
+    async def _list_nodes(self) -> tuple[tuple[NodeSpec, ...], str]:
+        nodes: list[NodeSpec] = []
+        version: list[str] = []
+        async for items in self._api.pages(NODES, version):
+            nodes += [spec for item in items if (spec := self._node(item)) is not None]
+        return tuple(nodes), version[0]
+
+    async def _list_pods(self) -> tuple[tuple[ObjectView, ...], str]:
+        views: list[ObjectView] = []
+        names: set[Name] = set()
+        version: list[str] = []
+        async for items in self._api.pages(PODS, version):
+            for item in items:
+                seen = self.pods.take(item)
+                names.add(seen.name)
+                views.append(seen.view)
+                self._on_seen(seen)
+        self.pods.forget_others(names)
+        return tuple(views), version[0]
+
+    async def _watch_nodes(self, version: str) -> AsyncIterator[Watched]:
+        async for events in self._api.watch(NODES, version):
+            for event in events:
+                if event.type == "DELETED":
+                    yield Watched(removed=(_name_of(event),))
+                elif event.type != "BOOKMARK" and (spec := self._node(event.object)) is not None:
+                    yield Watched(nodes=(spec,))
+
+    async def _watch_pods(self, version: str) -> AsyncIterator[Watched]:
+        async for events in self._api.watch(PODS, version):
+            views = []
+            for event in events:
+                if event.type == "BOOKMARK":
+                    continue
+                seen = self.pods.take(event.object, is_deleted=event.type == "DELETED")
+                views.append(seen.view)
+                self._on_seen(seen)
+            if views:
+                yield Watched(objects=tuple(views))
+
+    def _node(self, raw: msgspec.Raw) -> NodeSpec | None:
+        """The node, or None of one that we do not understand: it gets nothing."""
+        try:
+            return node_of(raw)
+        except BadManifest as error:
+            self._log.error("a node is left out", why=error)
+            return None
+
+
+class _Named(msgspec.Struct):
+    class _Meta(msgspec.Struct):
+        name: str
+
+    metadata: _Meta
+
+
+def _name_of(event: Event) -> str:
+    return msgspec.json.decode(event.object, type=_Named).metadata.name
+
+
+def _path(name: Name) -> str:
+    return f"/api/v1/namespaces/{name.namespace}/pods/{name.name}"
+
+
+def _uid(number: int) -> str:
+    return str(UUID(int=number))

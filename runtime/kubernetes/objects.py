@@ -1,0 +1,161 @@
+"""What pods and nodes of an API server mean to the binder: views with a state and a class.
+
+Decoded as far as needed: a pod's head for each of its changes, its spec once. A pod that we do not
+understand but that holds room is charged by its requests; one of ours that waits is refused, with
+the field and the reason, until it is another one.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgspec
+
+from cell.classes import BadSpec, ClassSpec, normalise
+from cell.home import ObjectState, ObjectView, Replica
+from cell.node import NodeSpec
+from cell.unit import uid_of
+from runtime.fields import BadManifest, Fields
+from runtime.node_manifest import node
+from runtime.pod_class import PodNeeds, pod_needs
+from runtime.pod_requests import pod_requests
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    uid: str
+    resource_version: str
+    namespace: str = ""
+    deletion_timestamp: str = ""
+
+
+class _Status(msgspec.Struct):
+    phase: str = ""
+
+
+class _Pod(msgspec.Struct):
+    metadata: _Meta
+    spec: msgspec.Raw
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
+class _SpecHead(msgspec.Struct, rename="camel"):
+    node_name: str = ""
+    scheduler_name: str = ""
+
+
+_POD = msgspec.json.Decoder(_Pod)
+_HEAD = msgspec.json.Decoder(_SpecHead)
+_DEMAND_UNKNOWN = ClassSpec()
+
+
+class Name(msgspec.Struct, frozen=True, order=True):
+    """How a pod is addressed; another pod of the name has another uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def key(self) -> str:
+        """The key of its unit."""
+        return f"{self.namespace}/{self.name}/{self.uid}"
+
+    @property
+    def replica(self) -> Replica:
+        """What the binder calls it."""
+        return Replica(*uid_of(self.key))
+
+    @property
+    def object(self) -> int:
+        """Its uid as a number."""
+        return UUID(self.uid).int
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A pod as shown; `refusal` says why it cannot be placed though it is ours and waits."""
+
+    name: Name
+    view: ObjectView
+    needs: PodNeeds | None = None
+    refusal: str = ""
+
+
+class Pods:
+    """All pods that exist, as far as later changes need them."""
+
+    def __init__(self, scheduler_name: str) -> None:
+        self._scheduler_name = scheduler_name
+        self._specs: dict[Name, tuple[bool, bytes, PodNeeds | None, str]] = {}
+        self.by_replica: dict[Replica, Name] = {}
+
+    def take(self, raw: msgspec.Raw | bytes, *, is_deleted: bool = False) -> Seen:
+        """A pod as listed, read or watched. Raises msgspec.MsgspecError on what is no pod."""
+        pod = _POD.decode(raw)
+        head = _HEAD.decode(pod.spec)
+        name = Name(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+        is_ours, klass, needs, refusal = self._spec(name, raw, head)
+        view = ObjectView(
+            replica=name.replica,
+            object=name.object,
+            version=int(pod.metadata.resource_version),
+            state=ObjectState.DELETED if is_deleted else _state(pod, head),
+            node=head.node_name,
+            klass=klass,
+            is_ours=is_ours,
+        )
+        if is_deleted:
+            self._specs.pop(name, None)
+            self.by_replica.pop(view.replica, None)
+        return Seen(name, view, needs, refusal if view.state is ObjectState.PENDING else "")
+
+    def forget_others(self, kept: set[Name]) -> None:
+        """A list has shown that there are only these."""
+        for name in self._specs.keys() - kept:
+            del self._specs[name]
+            self.by_replica.pop(name.replica, None)
+
+    def _spec(
+        self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead
+    ) -> tuple[bool, bytes, PodNeeds | None, str]:
+        """What does not change in a pod's life (unless it is resized in place)."""
+        found = self._specs.get(name)
+        if found is None:
+            is_ours = head.scheduler_name == self._scheduler_name
+            found = (is_ours, *_class(msgspec.json.decode(raw), is_ours=is_ours))
+            self._specs[name] = found
+            self.by_replica[name.replica] = name
+        return found
+
+
+def _class(pod: object, *, is_ours: bool) -> tuple[bytes, PodNeeds | None, str]:
+    """Encoded class, needs, and why it cannot be placed."""
+    refusal = ""
+    if is_ours:
+        try:
+            needs = pod_needs(pod, is_admitted=True)
+            return needs.klass.encoded(), needs, ""
+        except BadManifest as error:
+            refusal = str(error)
+    try:
+        demand = normalise(ClassSpec(demand=pod_requests(Fields(pod, "").fields("spec"))))
+    except (BadManifest, BadSpec) as error:
+        # It has been admitted, so what we cannot read is rare; it takes a slot at least.
+        return normalise(_DEMAND_UNKNOWN).encoded(), None, refusal or str(error)
+    return demand.encoded(), None, refusal
+
+
+def _state(pod: _Pod, head: _SpecHead) -> ObjectState:
+    """Room is free at a terminal phase, not at the deletion timestamp."""
+    if pod.status.phase == "Succeeded":
+        return ObjectState.DONE
+    if pod.status.phase == "Failed":
+        return ObjectState.FAILED
+    if pod.metadata.deletion_timestamp:
+        return ObjectState.TERMINATING
+    return ObjectState.BOUND if head.node_name else ObjectState.PENDING
+
+
+def node_of(raw: msgspec.Raw | bytes) -> NodeSpec:
+    """A node as listed or watched; entries of lists do not name their kind. Raises BadManifest."""
+    return node(Fields({**msgspec.json.decode(raw), "apiVersion": "v1", "kind": "Node"}, ""))

@@ -1,0 +1,125 @@
+"""Pods and nodes as an API server sends them, and what the binder is told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cell.classes import ClassSpec
+from cell.home import ObjectState
+from runtime.fields import BadManifest
+from runtime.kubernetes.objects import Pods, Seen, node_of
+
+UID = "0b8e7f3c-0000-4000-8000-00000000002a"
+OURS = "godel-scheduler"
+
+
+def encoded(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def a_pod(phase: str = "Pending", *, version: int = 7, is_going: bool = False, **spec: Any) -> Any:
+    metadata = {"name": "web-0", "namespace": "shop", "uid": UID, "resourceVersion": str(version)}
+    if is_going:
+        metadata["deletionTimestamp"] = "2026-11-25T00:00:00Z"
+    requests = {"requests": {"cpu": "250m", "memory": "1Gi"}}
+    containers = [{"name": "c", "image": "i", "resources": requests}]
+    whole = {"containers": containers, "schedulerName": OURS, **spec}
+    return {"metadata": metadata, "spec": whole, "status": {"phase": phase}}
+
+
+def seen(pod: Any, pods: Pods | None = None, **fields: Any) -> Seen:
+    return (pods or Pods(OURS)).take(encoded(pod), **fields)
+
+
+def demand_of(found: Seen) -> dict[str, int]:
+    return dict(msgspec.msgpack.decode(found.view.klass, type=ClassSpec).demand)
+
+
+@pytest.mark.parametrize(
+    ("pod", "state"),
+    [
+        (a_pod(), ObjectState.PENDING),
+        (a_pod(nodeName="n1"), ObjectState.BOUND),
+        (a_pod("Running", nodeName="n1"), ObjectState.BOUND),
+        (a_pod("Running", nodeName="n1", is_going=True), ObjectState.TERMINATING),
+        (a_pod(is_going=True), ObjectState.TERMINATING),
+        (a_pod("Succeeded", nodeName="n1"), ObjectState.DONE),
+        (a_pod("Failed", nodeName="n1", is_going=True), ObjectState.FAILED),
+    ],
+)
+def test_state_is_that_of_phase_node_and_deletion(pod: Any, state: ObjectState) -> None:
+    assert seen(pod).view.state is state
+
+
+def test_pod_of_ours_has_its_class_and_its_name() -> None:
+    found = seen(a_pod(nodeSelector={"zone": "a"}, priority=5))
+    assert demand_of(found) == {"cpu": 250, "memory": 1 << 30}
+    assert found.needs is not None
+    assert (found.needs.priority, found.refusal, found.view.is_ours) == (5, "", True)
+    assert found.name.key == f"shop/web-0/{UID}"
+    assert (found.view.object, found.view.version) == (int(UID.replace("-", ""), 16), 7)
+
+
+def test_pod_of_others_is_charged_by_its_requests_whatever_else_it_says() -> None:
+    found = seen(a_pod(schedulerName="default-scheduler", nodeName="n1", hostNetwork="yes"))
+    assert (found.view.is_ours, demand_of(found)) == (False, {"cpu": 250, "memory": 1 << 30})
+
+
+def test_pod_that_cannot_be_read_takes_a_slot_at_least() -> None:
+    broken = [{"name": "c", "resources": {"requests": {"cpu": "many"}}}]
+    found = seen(a_pod(schedulerName="other", nodeName="n1", containers=broken))
+    assert (demand_of(found), found.view.node) == ({}, "n1")
+
+
+def test_pod_of_ours_that_asks_for_more_than_we_do_is_refused_while_it_waits() -> None:
+    gates = {"schedulingGates": [{"name": "later"}]}
+    waiting, bound = seen(a_pod(**gates)), seen(a_pod(nodeName="n1", **gates))
+    assert "schedulingGates" in waiting.refusal
+    assert (waiting.needs, bound.refusal) == (None, "")
+    assert demand_of(bound)["cpu"] == 250
+
+
+def test_class_is_read_once_in_a_pods_life() -> None:
+    pods = Pods(OURS)
+    first = seen(a_pod(), pods)
+    later = a_pod("Running", version=8, nodeName="n1")
+    later["spec"]["containers"] = [{"name": "c", "resources": {"requests": {"cpu": "9"}}}]
+    assert seen(later, pods).view.klass == first.view.klass
+    assert pods.by_replica == {first.view.replica: first.name}
+    assert seen(later, pods, is_deleted=True).view.state is ObjectState.DELETED
+    assert pods.by_replica == {}
+    assert seen(later, pods).view.klass != first.view.klass
+
+
+def test_pod_of_the_same_name_is_another() -> None:
+    other = a_pod()
+    other["metadata"]["uid"] = UID.replace("2a", "2b")
+    assert seen(a_pod()).view.replica != seen(other).view.replica
+
+
+def test_list_forgets_what_it_does_not_show() -> None:
+    pods = Pods(OURS)
+    first = seen(a_pod(), pods)
+    pods.forget_others({first.name})
+    assert first.view.replica in pods.by_replica
+    pods.forget_others(set())
+    assert pods.by_replica == {}
+
+
+@given(st.recursive(st.none() | st.text() | st.integers(), lambda v: st.lists(v, max_size=3)))
+def test_what_is_no_pod_is_told_apart(value: Any) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        seen({"metadata": value, "spec": value})
+
+
+def test_nodes_of_a_list_do_not_name_their_kind() -> None:
+    status = {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}}
+    found = node_of(encoded({"metadata": {"name": "n1", "labels": {"a": "b"}}, "status": status}))
+    assert (found.name, dict(found.allocatable)["cpu"], found.labels[0]) == ("n1", 4000, ("a", "b"))
+    with pytest.raises(BadManifest, match="cpu"):
+        node_of(encoded({"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": "x"}}}))
