@@ -63,8 +63,8 @@ class ApiServerHome:
         self._desk = Desk(term, config, ledger, dispatcher)
         self._gangs = GangSteps(self._desk, config.gang_repair_ms_max * _US_PER_MS)
         self._following = Following(self._desk, self._gangs)
-        self._unconfirmed: list[Commands] = []
-        """Claims that the dispatcher asked about before the first list."""
+        self._early: list[tuple[Commands, NDArray[np.int32]]] = []
+        """Commands from before the first list, with class numbers; repeated ones change nothing."""
         ledger.log.skip_to(term * _NUMBERS_PER_TERM)
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -106,7 +106,7 @@ class ApiServerHome:
                 self._desk.wish(Wish(Purpose("relist")))
             case Relisted():
                 self._following.relisted(now_us, event)
-                self._confirm_waiting()
+                self._obey_early()
             case LeaseLost():
                 self._lose_lease()
         self._gangs.step_all(now_us)
@@ -123,20 +123,18 @@ class ApiServerHome:
         return self._effects(now_us)
 
     def take_commands(self, now_us: int, run: Commands, klass: NDArray[np.int32]) -> list[Effect]:
-        """Evict what a command ends, and settle it when the API server has taken that."""
+        """Evict what a command ends, and settle it when the API server has taken that.
+
+        1. A gang's Post is under way, its binder dies. 2. Its unit is amended; the next binder is
+        asked to release the old revision before it has listed, and knows of no object. 3. The Post
+        lands. So commands wait for the first list, as plans do.
+        """
         if not self._desk.is_leading:
             return []
-        if int(run.op[0]) == CommandOp.CONFIRM and not self._desk.is_listed:
-            self._unconfirmed.append(run)
-            return []
-        journal = commands.judge(self._desk.ledger, run, klass)
-        if int(run.op[0]) == CommandOp.AMEND:
-            self._amend(journal)
-        elif int(run.op[0]) == CommandOp.CONFIRM:
-            self._say_lost(journal)
+        if self._desk.is_listed:
+            self._obey(run, klass)
         else:
-            for row in journal.rows():
-                self._end_for(row)
+            self._early.append((run, klass))
         return self._effects(now_us)
 
     def _effects(self, now_us: int) -> list[Effect]:
@@ -267,6 +265,25 @@ class ApiServerHome:
 
     # Commands
 
+    def _obey_early(self) -> None:
+        if self._desk.is_listed:
+            early, self._early = self._early, []
+            for run, klass in early:
+                self._obey(run, klass)
+
+    def _obey(self, run: Commands, klass: NDArray[np.int32]) -> None:
+        """One run of commands, against the ledger with all that is gathered so far."""
+        self._desk.book.sync()
+        journal = commands.judge(self._desk.ledger, run, klass)
+        match int(run.op[0]):
+            case CommandOp.AMEND:
+                self._amend(journal)
+            case CommandOp.CONFIRM:
+                self._say_lost(journal)
+            case _:
+                for row in journal.rows():
+                    self._end_for(row)
+
     def _end_for(self, row: Row) -> None:
         """Evict what a cancel, release or free ends; it is settled when that is done."""
         is_end = row["verdict"] in (Verdict.CANCELLED, Verdict.RELEASED)
@@ -302,13 +319,6 @@ class ApiServerHome:
             else:
                 self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, Reason.HOME_REFUSED))
 
-    def _confirm_waiting(self) -> None:
-        """What was asked about before the first list, against the ledger that the list makes."""
-        self._desk.book.sync()
-        for run in self._unconfirmed:
-            self._say_lost(commands.confirm(self._desk.ledger, run))
-        self._unconfirmed.clear()
-
     def _say_lost(self, journal: Journal) -> None:
         """Claims that are not there: their objects say what became of them."""
         for row in journal.rows():
@@ -343,6 +353,7 @@ class ApiServerHome:
         self._desk.book.drop([c for c in claims if self._desk.state(c) == ClaimState.COMMITTING])
         self._desk.gangs.clear()
         self._desk.endings.clear()
+        self._early.clear()
 
 
 class ApiServerBinder(BinderCore):

@@ -60,6 +60,8 @@ class ApiServer:
         life 0 stands for somebody else."""
         self.classes: dict[Replica, bytes] = {}
         """What the last object of each name demands."""
+        self.on_collected: Callable[[ObjectView], None] = lambda view: None
+        """Told of each object that is to end because its node is gone."""
         self.since_us: dict[Replica, int] = {}
         """When each object changed last."""
         self._version = 1
@@ -316,6 +318,7 @@ class ApiServer:
         """Objects on nodes that are gone are deleted by the garbage collector, some time later."""
         for view in list(self.objects.values()):
             if view.node in names:
+                self.on_collected(view)
                 self._world.after(
                     self._world.between(50 * MS, SECOND),
                     lambda view=view: self._end(view),  # type: ignore[misc]

@@ -47,7 +47,8 @@ class SecondHome(Simulation):
 
     def __init__(self, seed: int) -> None:
         self._touched: set[tuple[int, int]] = set()
-        """Units with objects that others have bound or deleted: their gangs are not our doing."""
+        """Units with objects that others have bound or deleted, or that went with their nodes: that
+        their gangs are torn is not our doing."""
         self._made: set[str] = set()
         self._strangers = 0
         self._life_without_lease = 0
@@ -56,6 +57,7 @@ class SecondHome(Simulation):
         self._clients.may_keep = False
         self._releases.use_place(Place.ANYWHERE)
         self.server.on_bound = self._bound
+        self.server.on_collected = self._touch
         self.world.after(CONTROL_US, self._control)
 
     # Wiring

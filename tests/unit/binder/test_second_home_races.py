@@ -179,3 +179,35 @@ def test_an_object_that_is_bound_while_its_unit_s_end_is_owed_is_evicted() -> No
     binder.answer(Evict)
     assert binder.told() == [(1, Verdict.CANCELLED, Reason.CANCELLED, -1)]
     assert binder.claims() == {(1, 1): ("n0", "terminating")}
+
+
+@pytest.mark.parametrize(
+    ("op", "revision", "want"),
+    [
+        (CommandOp.RELEASE, 2, Verdict.RELEASED),
+        (CommandOp.CANCEL, 1, Verdict.CANCELLED),
+    ],
+    ids=["release", "cancel"],
+)
+def test_what_ends_a_unit_waits_for_the_first_list(
+    op: CommandOp, revision: int, want: Verdict
+) -> None:
+    """1. A Post is under way, its binder dies. 2. The next one is asked to end the unit before it
+    has listed, and knows of no object. 3. The Post lands: the list shows it bound."""
+    binder = Unlisted()
+    binder.command(a_command(op, revision=revision))
+    assert binder.told() == []
+    binder.list_now(a_pod(node="n0"))
+    assert want not in binder.verdicts(), "not before the eviction is taken"
+    binder.answer(Evict)
+    assert binder.verdicts()[-1] is want
+    assert binder.claims() == {(1, 0): ("n0", "terminating")}
+
+
+def test_a_list_that_was_given_up_answers_no_question() -> None:
+    binder = Unlisted()
+    given_up = binder.take(Relist)
+    binder.command(a_command(CommandOp.CONFIRM, ordinal=0, revision=1))
+    binder.handle(WatchLost())
+    binder.handle(Relisted(given_up.call, (), (), ()))
+    assert binder.told() == []
