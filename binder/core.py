@@ -94,6 +94,9 @@ class BinderCore:
                 effects = self._tick(now_us)
             case Answered() | Watched() | WatchLost() | Relisted() | LeaseLost():
                 effects = self._home.handle(now_us, event)
+            case Received() | PeerUp():
+                # Another process's mistake: nothing of ours depends on it.
+                effects = []
             case _:
                 raise ValueError(f"{type(event).__name__} is no event of a binder")
         return effects + self._wakes(now_us)

@@ -76,6 +76,9 @@ def normalise(node: NodeSpec) -> NodeSpec:
     for i, taint in enumerate(node.taints):
         if not taint.key:
             raise BadSpec(f"taints[{i}].key", "is empty")
+        for field, text in (("key", taint.key), ("value", taint.value)):
+            if len(text.encode()) > LABEL_BYTES_MAX:
+                raise BadSpec(f"taints[{i}].{field}", f"limit {LABEL_BYTES_MAX} bytes")
         if taint.effect not in EFFECTS:
             raise BadSpec(f"taints[{i}].effect", f"{taint.effect!r} is no taint effect")
     labels.setdefault(HOSTNAME_LABEL, node.name)

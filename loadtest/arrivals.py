@@ -31,12 +31,12 @@ def at_once(count: int) -> NDArray[np.float64]:
 
 def sped_up(times_s: Sequence[float], speed: float) -> NDArray[np.float64]:
     """A trace's own times, the first at 0, `speed` times as fast; the order is the caller's."""
-    if speed <= 0:
-        raise ValueError(f"speed {speed} is not above 0")
+    if not 0 < speed < np.inf:
+        raise ValueError(f"speed {speed} is no number above 0")
     times = np.asarray(times_s, dtype=np.float64)
     return (times - times.min()) / speed if len(times) else times
 
 
 def _positive(rate: float, seconds: float) -> None:
-    if rate <= 0 or seconds <= 0:
-        raise ValueError(f"rate {rate} and seconds {seconds} must be above 0")
+    if not (0 < rate < np.inf and 0 < seconds < np.inf):
+        raise ValueError(f"rate {rate} and seconds {seconds} must be numbers above 0")

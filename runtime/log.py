@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any, TextIO
@@ -30,7 +31,9 @@ class Log:
             time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at * 1000) % 1000:03}Z"
         )
         text = "".join(f" {name}={_shown(value)}" for name, value in fields.items())
-        print(f"{stamp} {level} {self._service}: {fact}{text}", file=self._stream, flush=True)
+        # A disk that is full of logs must not keep a core from being told what happened.
+        with contextlib.suppress(OSError):
+            print(f"{stamp} {level} {self._service}: {fact}{text}", file=self._stream, flush=True)
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Arrivals: ascending, within the run, the seed's, and as many as the rate says."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +45,14 @@ def test_a_trace_begins_at_zero_and_keeps_its_proportions(times: list[int], spee
 @given(st.integers(0, 1000))
 def test_at_once_is_at_zero(count: int) -> None:
     assert at_once(count).tolist() == [0.0] * count
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_what_is_no_number_above_zero_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        sped_up([0.0, 1.0], bad)
+    for rate, seconds in ((bad, 1.0), (1.0, bad)):
+        with pytest.raises(ValueError, match="above 0"):
+            poisson(rate, seconds, np.random.default_rng(0))
+        with pytest.raises(ValueError, match="above 0"):
+            constant(rate, seconds)

@@ -6,7 +6,7 @@ import pytest
 
 from cell.effects import Persist, Publish
 from cell.messages import ITEMS_MAX, Acks, CordonNodes, RegisterNodes, RemoveNodes
-from cell.node import NODE_RESOURCES_MAX, NodeSpec
+from cell.node import NODE_RESOURCES_MAX, NodeSpec, Taint
 from cell.reasons import Reason, Refusal, Status
 from cell.unit import CommandOp, Verdict
 from tests.unit.binder.builders import Binder, a_command, a_gang, a_node, a_row
@@ -46,6 +46,8 @@ def test_the_same_spec_again_is_acked_and_writes_nothing() -> None:
         (NodeSpec("x" * 254), "name"),
         (NodeSpec("x", (("cpu", -1),)), "allocatable[cpu]"),
         (NodeSpec("x", (), (("", "v"),)), "labels[]"),
+        (NodeSpec("x", taints=(Taint("k" * 318, "", "NoSchedule"),)), "taints[0].key"),
+        (NodeSpec("x", taints=(Taint("k", "v" * 318, "NoSchedule"),)), "taints[0].value"),
     ],
 )
 def test_a_bad_node_is_refused_in_band(node: NodeSpec, field: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from binder.config import BinderConfig
-from cell.effects import Send, WakeAt
+from cell.effects import PeerUp, Received, Send, WakeAt
+from cell.link import Hello
 from cell.messages import (
     SNAPSHOT_NODES_MAX,
+    Ability,
     CordonNodes,
     NodeFlag,
     RegisterNodes,
@@ -42,14 +44,20 @@ def test_a_session_begins_with_the_whole_snapshot_in_chunks() -> None:
     assert follower.free(f"n{count - 1}") == 4000
 
 
+def test_a_message_that_is_none_of_the_binders_changes_nothing() -> None:
+    binder = Binder([a_node()])
+    binder.scheduler_up("s0")
+    records = len(binder.log)
+    assert binder.handle(Received("s0", Ability(is_ready=True))) == []
+    assert binder.handle(PeerUp("s1", Hello(name="s1", role="sharding"))) == []
+    assert len(binder.log) == records
+
+
 def test_no_delta_leaves_before_the_snapshot_is_whole() -> None:
     binder = Binder()
     binder.ask(RegisterNodes(tuple(a_node(f"n{i}") for i in range(SNAPSHOT_NODES_MAX + 1))))
     binder.scheduler_up("s1")
     binder.followers["s0"] = type(binder.followers["s1"])()
-    from cell.effects import PeerUp
-    from cell.link import Hello
-
     binder.handle(PeerUp("s0", Hello(name="s0", role="scheduler")))
     assert not binder.followers["s0"].is_whole
     binder.ask(RemoveNodes(("n0",)))
