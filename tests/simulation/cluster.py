@@ -51,6 +51,23 @@ class Cluster:
                 self._ask(RegisterNodes(tuple(part)), [node.name for node in part])
         self._world.after(ROUND_US, self._act)
 
+    def cordon_for_a_while(self, name: str) -> bool:
+        """Cordon a node now and take that back later; False when it is not there, or busy."""
+        if name not in self.nodes or name in self._busy:
+            return False
+        self._cordon(name)
+        self._lift_later(name)
+        return True
+
+    def _lift_later(self, name: str) -> None:
+        self._world.after(self._world.between(100 * MS, 1_000 * MS), lambda: self._lift(name))
+
+    def _lift(self, name: str) -> None:
+        if name in self._busy:
+            self._lift_later(name)
+        elif name in self.nodes and self.nodes[name].unschedulable:
+            self._cordon(name)
+
     def _act(self) -> None:
         if self.is_over:
             return

@@ -14,7 +14,7 @@ from binder.config import BinderConfig
 from binder.core import BinderCore
 from binder.records import Record as BinderRecord
 from cell.effects import Publish, Send
-from cell.messages import Assign, Changes, UnitView
+from cell.messages import Assign, Changes, Plan, UnitView
 from dispatcher.config import DispatcherConfig
 from dispatcher.core import DispatcherCore
 from dispatcher.records import Record as DispatcherRecord
@@ -62,7 +62,7 @@ class Simulation:
         self.nodes: dict[str, Node] = {}
         self.wires: list[Wire] = []
         self.couriers: list[Courier] = []
-        self._is_stall_due = False
+        self._is_stall_due = self._is_cordon_due = False
         self._mix = drawn_mix(self.world)
         self._make_nodes()
         self._join_nodes()
@@ -132,6 +132,8 @@ class Simulation:
         self.auditor.performed(node, effect)
         if self._is_stall_due and isinstance(effect, Send) and isinstance(effect.body, Assign):
             self._stall(effect.peer, effect.body)
+        if self._is_cordon_due and isinstance(effect, Send) and isinstance(effect.body, Plan):
+            self._cordon_under(node, effect.body)
         if isinstance(effect, Publish) and isinstance(effect.body, Changes):
             self._kubelets.published(effect.body)
             self.line.published(effect.body)
@@ -183,10 +185,23 @@ class Simulation:
 
     def _own_faults(self) -> dict[str, Callable[[], None]]:
         """Faults that need more than processes and wires."""
-        return {"stalled scheduler": self._stall_next}
+        return {"stalled scheduler": self._stall_next, "cordoned node": self._cordon_next}
 
     def _stall_next(self) -> None:
         self._is_stall_due = True
+
+    def _cordon_next(self) -> None:
+        self._is_cordon_due = True
+
+    def _cordon_under(self, scheduler: Node, body: Plan) -> None:
+        """A node of a plan is cordoned while the plan is on its way."""
+        if self.world.is_healed:
+            return
+        node = self.world.random.choice(body.rows.node.tolist())
+        name = self.auditor.tables.name_of(scheduler, node)
+        if self._cluster.cordon_for_a_while(name):
+            self._is_cordon_due = False
+            self.world.fault("cordoned node", name)
 
     def _stall(self, name: str, body: Assign) -> None:
         """The scheduler stands still with its plan; meanwhile a unit of it is cancelled, and the

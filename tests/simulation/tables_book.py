@@ -112,6 +112,10 @@ class TablesBook:
         """A scheduler has started: it knows nothing."""
         self._streams.pop(node.name, None)
 
+    def name_of(self, node: Node, index: int) -> str:
+        """The name of a node in a scheduler's stream."""
+        return self._streams[node.name].nodes[index].name
+
     def free(self, node: Node) -> dict[str, room.Amounts] | None:
         """Room per node name as the scheduler sees it, None while it has no stream."""
         stream = self._streams.get(node.name)
