@@ -58,13 +58,18 @@ class Bench:
                 await self._saturate(name, shape, units)
         await self._pace()
         await self._lone()
-        return report.lines(self.nodes, self.options.rounds, self.rates, self.cpu, self.latencies)
+        blocks = max(1, self.options.samples // LONE_BLOCK)
+        return report.lines(
+            self.nodes, self.options.rounds, self.rates, self.cpu, self.latencies, blocks
+        )
 
     async def _saturate(self, name: str, shape: Shape, units: int, is_kept: bool = True) -> None:
         of = self.null_processes if shape.is_null else self.real_processes
         client = await self._client(shape)
         before = services.cpu_seconds(of)
         round_ = await client.saturate(units)
+        if is_kept:
+            self.latencies.setdefault(name, []).extend(round_.latencies_ms)
         after = services.cpu_seconds(of)
         await client.stop()
         await asyncio.sleep(0.5)

@@ -113,6 +113,7 @@ class Client:
 
     async def saturate(self, units: int) -> Round:
         """Submit `units`, as many in flight as the shape allows, until all replicas are bound."""
+        self.is_timed = True
         target = units * self._shape.replicas
         window = BATCH * NULL_BATCHES_IN_FLIGHT if self._shape.is_null else UNITS_IN_FLIGHT
         window *= self._shape.replicas
@@ -123,7 +124,7 @@ class Client:
                 sent += BATCH
                 continue
             await self._until_moved()
-        return Round(units, target, time.perf_counter() - begin)
+        return Round(units, target, time.perf_counter() - begin, self.latencies_ms)
 
     async def pace(self, rate: float, seconds: float, rng: np.random.Generator) -> Round:
         """Open loop: Poisson arrivals at `rate`, sent each millisecond as they are due."""

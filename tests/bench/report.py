@@ -27,6 +27,8 @@ class Line:
     ratio: float
     rounds: int
     cpu_us_per_unit: dict[str, float] = field(default_factory=dict)
+    p50: float | None = None
+    """ms from submit to bound, where `value` is something else."""
     p99: float | None = None
     p99_ratio: float | None = None
     cpu_ratio: dict[str, float] = field(default_factory=dict)
@@ -59,8 +61,10 @@ def lines(
     rates: dict[str, list[float]],
     cpu: Cpu,
     latencies: dict[str, list[float]],
+    lone_rounds: int,
 ) -> list[Line]:
-    """All results of one cluster size. Ratios are of medians over interleaved rounds."""
+    """All results of one cluster size. Ratios are of medians over interleaved rounds; the reference
+    of a lone unit is null at one row plus two fdatasyncs."""
     null = statistics.median(rates["null"])
     null_cpu = medians(cpu["null"])
     result = [Line("null-saturated", nodes, null, "rows/s", "null", 1.0, rounds, null_cpu)]
@@ -69,11 +73,12 @@ def lines(
         line = Line(name, nodes, value, "placements/s", "null", value / null, rounds)
         line.cpu_us_per_unit = medians(cpu[name])
         line.cpu_ratio = {r: round(line.cpu_us_per_unit[r] / null_cpu[r], 2) for r in ROLES}
+        line.p50, line.p99 = (float(p) for p in np.percentile(latencies[name], [50, 99]))
         result.append(line)
     paced = Line("singles-20pct", nodes, 0.0, "ms p50", "null", 0.0, rounds)
     paced.cpu_us_per_unit = medians(cpu["singles-20pct"])
     _percentiles(paced, latencies["singles-20pct"], latencies["null-20pct"])
-    lone = Line("lone-unit", nodes, 0.0, "ms p50", "null", 0.0, len(latencies["lone-unit"]))
+    lone = Line("lone-unit", nodes, 0.0, "ms p50", "null", 0.0, lone_rounds)
     reference = np.array(latencies["null"]) + np.array(latencies["fdatasync"])
     _percentiles(lone, latencies["lone-unit"], reference.tolist())
     return [*result, paced, lone]
@@ -89,7 +94,17 @@ def _percentiles(line: Line, samples: list[float], reference: list[float]) -> No
 def show(nodes: int, results: list[Line], echo_us: float) -> None:
     """The table a person reads."""
     table = Table(title=f"{nodes} nodes; echo of 100 rows: {echo_us:.0f} us CPU")
-    for column in ("name", "value", "x null", "p99", "x null", "CPU us/unit c/d/s/b", "x null"):
+    heads = (
+        "name",
+        "value",
+        "x null",
+        "p50 ms",
+        "p99 ms",
+        "x null",
+        "CPU us/unit c/d/s/b",
+        "x null",
+    )
+    for column in heads:
         table.add_column(column)
     for line in results:
         costs = "/".join(f"{line.cpu_us_per_unit[r]:.1f}" for r in ROLES if line.cpu_us_per_unit)
@@ -98,6 +113,7 @@ def show(nodes: int, results: list[Line], echo_us: float) -> None:
             line.name,
             f"{line.value:,.2f} {line.unit}",
             f"{line.ratio:.2f}",
+            "" if line.p50 is None else f"{line.p50:.2f}",
             "" if line.p99 is None else f"{line.p99:.2f}",
             "" if line.p99_ratio is None else f"{line.p99_ratio:.2f}",
             costs,

@@ -43,7 +43,9 @@ class Frame(_message.Message):
     seq: _builtins.int
     """Number of the frame in its direction, from 1; a heartbeat repeats the last one."""
     sent_at_us: _builtins.int
-    """Unix time when it was sent."""
+    """Unix time when it was sent: of an Assign the time of assignment, of a Plan that of placement, of a Settle that
+    of commit. A batch needs no other timestamps of its phases.
+    """
     @_builtins.property
     def hello(self) -> Global___Hello:
         """First frame of each direction."""

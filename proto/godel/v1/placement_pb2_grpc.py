@@ -121,7 +121,8 @@ class PlacementServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Follows what changes. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again.
+        """Follows what changes. That a unit waits or is being placed is told once it has lasted a while (100 ms), why
+        it waits at once. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,9 @@ class PlacementStub:
     List: _grpc.UnaryStreamMultiCallable[_placement_pb2.ListRequest, _placement_pb2.ListReply]
     """Shows counts over all units, and units in the order of their keys."""
     Watch: _grpc.UnaryStreamMultiCallable[_placement_pb2.WatchRequest, _placement_pb2.WatchReply]
-    """Follows what changes. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again."""
+    """Follows what changes. That a unit waits or is being placed is told once it has lasted a while (100 ms), why
+    it waits at once. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again.
+    """
 
 @_typing.type_check_only
 class PlacementAsyncStub(PlacementStub):
@@ -71,7 +73,9 @@ class PlacementAsyncStub(PlacementStub):
     List: _aio.UnaryStreamMultiCallable[_placement_pb2.ListRequest, _placement_pb2.ListReply]  # type: ignore[assignment]
     """Shows counts over all units, and units in the order of their keys."""
     Watch: _aio.UnaryStreamMultiCallable[_placement_pb2.WatchRequest, _placement_pb2.WatchReply]  # type: ignore[assignment]
-    """Follows what changes. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again."""
+    """Follows what changes. That a unit waits or is being placed is told once it has lasted a while (100 ms), why
+    it waits at once. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again.
+    """
 
 class PlacementServicer(metaclass=_abc_1.ABCMeta):
     """Served by the dispatcher on its client listener."""
@@ -132,6 +136,8 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         request: _placement_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_placement_pb2.WatchReply], _abc.AsyncIterator[_placement_pb2.WatchReply]]:
-        """Follows what changes. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again."""
+        """Follows what changes. That a unit waits or is being placed is told once it has lasted a while (100 ms), why
+        it waits at once. A watcher that falls behind is ended with RESOURCE_EXHAUSTED and lists again.
+        """
 
 def add_PlacementServicer_to_server(servicer: PlacementServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

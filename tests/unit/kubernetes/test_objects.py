@@ -77,8 +77,9 @@ def test_pod_that_cannot_be_read_takes_a_slot_at_least() -> None:
 
 
 def test_pod_of_ours_that_asks_for_more_than_we_do_is_refused_while_it_waits() -> None:
-    gates = {"schedulingGates": [{"name": "later"}]}
-    waiting, bound = seen(a_pod(**gates)), seen(a_pod(nodeName="n1", **gates))
+    gates = [{"name": "later"}]
+    waiting = seen(a_pod(schedulingGates=gates))
+    bound = seen(a_pod(nodeName="n1", schedulingGates=gates))
     assert "schedulingGates" in waiting.refusal
     assert (waiting.needs, bound.refusal) == (None, "")
     assert demand_of(bound)["cpu"] == 250
