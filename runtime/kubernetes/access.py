@@ -30,7 +30,8 @@ class Access:
         self._configuration: Any = None
         self.base = ""
         """URL of the server, without a slash at its end."""
-        self.tls: ssl.SSLContext | None = None
+        self.tls: ssl.SSLContext | bool = True
+        """How the server is verified and we to it; a new one after each `load`."""
 
     async def load(self) -> None:
         """Read the credentials: the kubeconfig that was named, or $KUBECONFIG, or those of the pod
@@ -73,10 +74,10 @@ def _bearer(token: str) -> str:
     return token if token.lower().startswith("bearer ") else f"Bearer {token}"
 
 
-def _tls(configuration: Any) -> ssl.SSLContext | None:
-    """The server's authority and our certificate; None for plain HTTP."""
+def _tls(configuration: Any) -> ssl.SSLContext | bool:
+    """The server's authority and our certificate; of no meaning for plain HTTP."""
     if not configuration.host.startswith("https:"):
-        return None
+        return True
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert or None)
     if configuration.cert_file:
         context.load_cert_chain(configuration.cert_file, configuration.key_file)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -19,6 +18,8 @@ from runtime.kubernetes.access import Access
 
 CONNECTIONS_MAX = 32
 """More do not bind faster (measured: 32 against 128)."""
+WATCHES_MAX = 4
+"""Connections beside them, each taken by a watch."""
 PAGE_ITEMS = 500
 READ_BUFFER_BYTES = 1 << 21
 """The longest line of a watch: objects have up to 1.5 MiB."""
@@ -86,7 +87,8 @@ class Api:
     async def open(self) -> None:
         """Read the credentials. Raises NoAccess."""
         await self._access.load()
-        self._session = self._new_session()
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX + WATCHES_MAX)
+        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES)
 
     async def close(self) -> None:
         """End all connections."""
@@ -159,6 +161,7 @@ class Api:
                 self._access.base + path,
                 params=params,
                 headers=await self._access.headers(),
+                ssl=self._access.tls,
                 timeout=timeout,
             ) as response:
                 if response.status == 410:
@@ -191,6 +194,7 @@ class Api:
                 data=body,
                 params=params,
                 headers=headers,
+                ssl=self._access.tls,
                 timeout=aiohttp.ClientTimeout(total=seconds_max),
             ) as response:
                 return Reply(response.status, await response.read())
@@ -204,30 +208,12 @@ class Api:
         async with self._renewing:
             if self._renewals == renewals:
                 await self._access.load()
-                old, self._session = self._session, self._new_session()
                 self._renewals += 1
-                if old is not None:
-                    # Requests under way end by themselves: a watch would be cut in its middle.
-                    asyncio.get_running_loop().call_later(CALL_SECONDS_MAX, _close_later, old)
-
-    def _new_session(self) -> aiohttp.ClientSession:
-        tls: Any = self._access.tls if self._access.tls is not None else False
-        connector = aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_MAX + 4, ssl=tls)
-        return aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES)
 
     def _ready(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise NotSent("closed")
         return self._session
-
-
-_closing: set[asyncio.Task[None]] = set()
-
-
-def _close_later(session: aiohttp.ClientSession) -> None:
-    task = asyncio.ensure_future(session.close())
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
 
 
 class _Meta(msgspec.Struct, rename="camel"):
