@@ -11,8 +11,9 @@ PROTO_TOOLS := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTO_VENV := build/proto-venv-$(shell echo $(PROTO_TOOLS) | cksum | cut -d' ' -f1)
 
 SEEDS ?= 200
+NODES ?= 10
 
-.PHONY: venv format check test sim mutants bench demo proto clean
+.PHONY: venv format check test sim mutants bench demo cluster proto clean
 
 venv: $(VENV)
 
@@ -43,6 +44,9 @@ bench: $(VENV)
 
 demo: $(VENV)
 	$(BIN)/godel demo $(if $(TRACE),--trace $(TRACE))
+
+cluster: $(VENV)
+	@$(BIN)/python -m tests.controlplane --nodes $(NODES)
 
 proto: $(VENV)
 	@test -x $(PROTO_VENV)/bin/protoc-gen-mypy || { \

@@ -2,6 +2,8 @@
 
 Every part runs even when an earlier one failed; the exit code is non-zero if any failed. The last
 lines are pytest's own closing summaries, so that whoever reads a log finds the counts at its end.
+The control plane of the integration tests is built in the background from the beginning, since that
+takes minutes on a new machine; its part only waits for what is left.
 """
 
 import argparse
@@ -9,6 +11,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,8 @@ SHORT_SEEDS = "0:40"
 FULL_SEEDS = "0:1000"
 SHORT_SECOND_HOME_SEEDS = "1000000:1000008"
 FULL_SECOND_HOME_SEEDS = "1000000:1000300"
+BUILD = (PYTHON, "-m", "tests.controlplane.build")
+BUILD_LOG = ROOT / "build" / "controlplane.log"
 PYTEST_SUMMARY = re.compile(r"^=+ .*\bin \d+\.\d+s.* =+$")
 
 
@@ -58,9 +64,29 @@ def parts(is_short: bool) -> list[Part]:
         Part("simulation", (*simulation, seeds)),
         Part("second home", (*simulation, second_seeds)),
         Part("mutants", (PYTHON, "-m", "tests.simulation.mutants", "--first-seeds"), False),
+        Part("control plane", BUILD, False),
         Part("integration", (*pytest, "tests/integration"), False),
     ]
     return [part for part in every if part.is_short or not is_short]
+
+
+@contextmanager
+def building(is_short: bool) -> Iterator[None]:
+    """Build the control plane meanwhile; its part waits for that, or tries again and shows why."""
+    if is_short:
+        yield
+        return
+    BUILD_LOG.parent.mkdir(exist_ok=True)
+    with BUILD_LOG.open("w") as log:
+        build = subprocess.Popen(BUILD, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield
+    finally:
+        build.terminate()
+        build.wait()
+    print(
+        f"\n--- in the background: {' '.join(BUILD)}\n{BUILD_LOG.read_text()}", end="", flush=True
+    )
 
 
 def run(part: Part) -> Outcome:
@@ -80,11 +106,11 @@ def run(part: Part) -> Outcome:
 
 def report(outcomes: list[Outcome]) -> str:
     """Minutes per part, then pytest's closing lines as the last ones."""
-    lines = ["", f"{'part':<12} {'minutes':>7}  result"]
+    lines = ["", f"{'part':<13} {'minutes':>7}  result"]
     for outcome in outcomes:
         result = "ok" if outcome.exit_code == 0 else f"FAILED (exit {outcome.exit_code})"
-        lines.append(f"{outcome.name:<12} {outcome.seconds / 60:>7.2f}  {result}")
-    lines.append(f"{'all':<12} {sum(outcome.seconds for outcome in outcomes) / 60:>7.2f}")
+        lines.append(f"{outcome.name:<13} {outcome.seconds / 60:>7.2f}  {result}")
+    lines.append(f"{'all':<13} {sum(outcome.seconds for outcome in outcomes) / 60:>7.2f}")
     failed = [outcome.name for outcome in outcomes if outcome.exit_code != 0]
     if failed:
         lines.append(f"FAILED: {', '.join(failed)}")
@@ -97,7 +123,8 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="tests.run_all", description=__doc__)
     options.add_argument("--short", action="store_true", help="the parts of make check")
     chosen = options.parse_args()
-    outcomes = [run(part) for part in parts(chosen.short)]
+    with building(chosen.short):
+        outcomes = [run(part) for part in parts(chosen.short)]
     print(report(outcomes), flush=True)
     return 1 if any(outcome.exit_code != 0 for outcome in outcomes) else 0
 
