@@ -74,6 +74,7 @@ class ApiServer:
         self._watch = 0
         self._queue: list[Watched] = []
         self._is_flushing = False
+        self._list_arrives_us = 0
 
     # The binder's calls
 
@@ -210,7 +211,9 @@ class ApiServer:
         self._queue = []
         records = tuple(view for view in self.records.values() if view.record is not None)
         listed = Relisted(call, tuple(self.objects.values()), tuple(self.nodes.values()), records)
-        self._deliver(self._watch, wire.pack(listed), self._world.between(200, 10 * MS))
+        delay_us = self._world.between(200, 10 * MS)
+        self._list_arrives_us = self._world.now_us + delay_us
+        self._deliver(self._watch, wire.pack(listed), delay_us)
 
     def _show(self, delta: Watched) -> None:
         if self._watcher is None:
@@ -221,7 +224,10 @@ class ApiServer:
             self._world.after(self._world.between(MS, self.watch_lag_us), self._flush)
 
     def _flush(self) -> None:
-        """Several changes travel in one message; the order of objects is kept."""
+        """Several changes travel in one message, behind the list; the order of objects is kept."""
+        if self._world.now_us < self._list_arrives_us:
+            self._world.at(self._list_arrives_us, self._flush)
+            return
         self._is_flushing = False
         queued, self._queue = self._queue, []
         if not queued or self._watcher is None:

@@ -64,10 +64,18 @@ class ServerDesk:
             return False
         return any((m.group, m.ordinal, m.node) == (*replica, node) for m in kept.record.members)
 
-    def is_on(self, claim: Claim) -> bool:
-        """Whether the object of a claim is bound to its node."""
+    def object_of(self, claim: Claim) -> int:
+        """The object that a new claim is for; 0 when that may be another than has the name now."""
         view = self._server.objects.get(Named(*claim.uid, *claim.replica))
-        if view is None or view.state is not ObjectState.BOUND:
+        is_decided = claim.state == ClaimState.COMMITTING
+        is_meant = view is not None and view.node == ("" if is_decided else claim.node)
+        return view.object if view is not None and is_meant else 0
+
+    def is_on(self, claim: Claim, object_uid: int) -> bool:
+        """Whether the object of a claim is bound to its node; not another of the same name, that
+        somebody else has bound there meanwhile."""
+        view = self._server.objects.get(Named(*claim.uid, *claim.replica))
+        if view is None or view.state is not ObjectState.BOUND or view.object != object_uid:
             return False
         return (view.revision, view.node) == (claim.revision, claim.node)
 
@@ -92,6 +100,8 @@ class ObservedLedger(LedgerBook):
         self._desk = desk
         self._classes: dict[tuple[Uid, Replica], ClassSpec] = {}
         """What each claim demands, as it was when the claim was made."""
+        self._objects: dict[tuple[Uid, Replica], int] = {}
+        """The object that each claim is for."""
         self._former: set[tuple[Uid, Replica]] = set()
         """Claims of units that have ended, whose keys name others by now."""
         self.bound: set[Uid] = set()
@@ -119,7 +129,7 @@ class ObservedLedger(LedgerBook):
             if row.state == ClaimState.FREE:
                 if known is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
-                if self._desk.is_on(known):
+                if self._desk.is_on(known, self._objects.pop((row.uid, row.replica), 0)):
                     seen = f"{row.replica} is bound to {known.node}, the ledger has freed it"
                     raise Broken("room is held until its object is gone", seen, row.uid)
                 if (row.uid, row.replica) not in self._former:
@@ -132,6 +142,8 @@ class ObservedLedger(LedgerBook):
                 self._check_decision(row)
                 decided.add(row.node)
             book.claims[row.replica] = row
+            if known is None:
+                self._objects[row.uid, row.replica] = self._desk.object_of(row)
             if known is None or known.revision != row.revision:
                 self._classes[row.uid, row.replica] = self._class(row)
         for name in sorted(decided):
