@@ -25,8 +25,7 @@ from cell.messages import (
 from cell.node import NodeSpec, Taint, normalise
 from cell.reasons import Refusal, Status
 from godel.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
-from runtime.feed import CutOff, Feed, FeedFull
-from runtime.grpc_status import abort
+from runtime.feed import Feed
 from runtime.loop import STORE_RETRY_AFTER_MS, Shell
 from runtime.wire_views import refused_items
 
@@ -130,21 +129,16 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self, request: cluster_pb2.WatchLedgerRequest, context: Any
     ) -> AsyncIterator[cluster_pb2.WatchLedgerReply]:
         """All claims, then what changes."""
-        try:
-            async with self._feed.following(self._shell, self._core.ledger) as (ledger, follower):
-                if request.is_snapshot_wanted:
-                    for reply in ledger_replies(ledger):
-                        yield reply
-                yield cluster_pb2.WatchLedgerReply(
-                    term=ledger.term, generation=ledger.generation, is_snapshot_end=True
-                )
-                del ledger
-                while True:
-                    yield await follower.take()
-        except CutOff:
-            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", "fell behind, begin anew"))
-        except FeedFull as full:
-            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", str(full)))
+        async with self._feed.following(self._shell, self._core.ledger) as (ledger, follower):
+            if request.is_snapshot_wanted:
+                for reply in ledger_replies(ledger):
+                    yield reply
+            yield cluster_pb2.WatchLedgerReply(
+                term=ledger.term, generation=ledger.generation, is_snapshot_end=True
+            )
+            del ledger
+            while True:
+                yield await follower.take()
 
     def _publish(self, changes: LedgerChanges) -> None:
         if self._feed:

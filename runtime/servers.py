@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from runtime.grpc_status import Statuses
 from runtime.link_rpc import CHANNEL_OPTIONS
 
 SOCKET_PATH_BYTES_MAX = 107
@@ -67,7 +68,7 @@ class Listener:
 
     async def start(self) -> None:
         """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken."""
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(interceptors=(Statuses(),), options=SERVER_OPTIONS)
         for add in self._add:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -20,6 +20,7 @@ from cell.classes import (
 )
 from cell.reasons import Refusal, Status
 from godel.v1 import types_pb2
+from runtime.grpc_status import Exhausted
 
 OPERATORS = {
     types_pb2.OPERATOR_IN: Operator.IN,
@@ -31,7 +32,7 @@ OPERATORS = {
 }
 
 
-class TooManyClasses(Exception):
+class TooManyClasses(Exhausted):
     """The sender gave more classes than one stream may have."""
 
 
