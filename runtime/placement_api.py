@@ -12,13 +12,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from cell.messages import ITEMS_MAX, Summary, UnitView
 from cell.reasons import Refusal, Status
 from cell.unit import Word
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime import wire, wire_views
+from runtime.config import ApiLimits
 from runtime.grpc_status import CallRefused, Exhausted
 from runtime.loop import Shell
 from runtime.submit_desk import SubmitDesk
@@ -37,11 +36,11 @@ SERVICE = "godel.v1.Placement"
 T = TypeVar("T")
 
 
-class PlacementLimits(msgspec.Struct, frozen=True, kw_only=True):
+class PlacementLimits(ApiLimits, frozen=True, kw_only=True):
     """What clients may ask of the Placement API."""
 
     items_max: int = ITEMS_MAX
-    """Items in one request; a larger one is refused whole."""
+    """Items in one request; a larger one ends its call with RESOURCE_EXHAUSTED."""
     submit_batches_max: int = 64
     """Batches of one stream that are not answered yet; further ones stay unread."""
     classes_max: int = 65_536

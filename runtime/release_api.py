@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cell.classes import BadSpec
+from cell.classes import BadSpec, check_count
 from cell.reasons import Refusal, Status
 from cell.release import (
     CreateRollingset,
@@ -23,7 +23,7 @@ from cell.release import (
     RollingsetView,
     UpdateRollingset,
 )
-from cell.unit import Place
+from cell.unit import GROUPS_MAX, Place
 from godel.v1 import release_pb2, release_pb2_grpc
 from runtime.class_message import class_message
 from runtime.feed import Feed
@@ -131,6 +131,7 @@ def _spec(request: release_pb2.CreateRequest | release_pb2.UpdateRequest) -> Rol
 
 def rollingset_spec(spec: release_pb2.Rollingset) -> RollingsetSpec:
     """The spec of a rollingset with canonical classes. Raises BadSpec."""
+    check_count("columns", len(spec.columns), GROUPS_MAX)
     try:
         place = Place(spec.place)
     except ValueError:

@@ -16,6 +16,7 @@ from cell.classes import (
     Requirement,
     Term,
     Toleration,
+    check_count,
     normalise,
 )
 from cell.reasons import Refusal, Status
@@ -87,6 +88,8 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
     """The canonical form of a class. Raises BadSpec."""
     if len(spec.profile.encode()) > LABEL_BYTES_MAX:
         raise BadSpec("profile", f"limit {LABEL_BYTES_MAX} bytes")
+    check_count("tolerations", len(spec.tolerations))
+    check_count("affinity", len(spec.affinity.terms))
     affinity = None
     if spec.HasField("affinity"):
         affinity = tuple([_term(f"affinity[{i}]", t) for i, t in enumerate(spec.affinity.terms)])
@@ -107,6 +110,7 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
 
 
 def _term(path: str, term: types_pb2.Term) -> Term:
+    check_count(path, len(term.labels) + len(term.fields))
     return Term(
         tuple([_requirement(f"{path}.labels[{j}]", r) for j, r in enumerate(term.labels)]),
         tuple([_requirement(f"{path}.fields[{j}]", r) for j, r in enumerate(term.fields)]),
