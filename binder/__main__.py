@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ServiceConfig, section
+from runtime.config import ApiLimits, ServiceConfig, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
@@ -56,16 +56,21 @@ class Binder(Service[Settings]):
         """See Service."""
         from cell.link import Hello
         from runtime.cluster_api import ClusterServicer
-        from runtime.link_rpc import LinkServicer
+        from runtime.link_rpc import MESSAGE_BYTES_MAX, LinkServicer
         from runtime.servers import Listener
 
         def hello() -> Hello:
             return Hello(name=settings.name, role="binder", term=self._term)
 
+        limits = section(ApiLimits, settings.api, "api")
         api = ClusterServicer(shell, self._core)
         links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}))
-        clients = Listener(settings.client_address, ["godel.v1.Cluster"], [api.add_to])
-        peers = Listener(settings.link_address, ["godel.v1.Link"], [links.add_to])
+        clients = Listener(
+            settings.client_address, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max
+        )
+        peers = Listener(
+            settings.link_address, ["godel.v1.Link"], [links.add_to], MESSAGE_BYTES_MAX
+        )
         return Wiring((clients, peers))
 
 

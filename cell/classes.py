@@ -133,7 +133,7 @@ def _demand(demand: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
 
 
 def _selector(selector: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    _count("selector", len(selector))
+    check_count("selector", len(selector))
     for key, value in selector:
         _label(f"selector[{key}]", key, is_empty_allowed=False)
         _label(f"selector[{key}]", value, is_empty_allowed=True)
@@ -145,10 +145,10 @@ def _selector(selector: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], .
 def _affinity(affinity: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
     if affinity is None:
         return None
-    _count("affinity", len(affinity))
+    check_count("affinity", len(affinity))
     terms = []
     for i, term in enumerate(affinity):
-        _count(f"affinity[{i}]", len(term.labels) + len(term.fields))
+        check_count(f"affinity[{i}]", len(term.labels) + len(term.fields))
         for j, requirement in enumerate(term.labels):
             _requirement(f"affinity[{i}].labels[{j}]", requirement)
         for j, requirement in enumerate(term.fields):
@@ -159,7 +159,7 @@ def _affinity(affinity: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
 
 def _requirement(field: str, requirement: Requirement) -> None:
     _label(f"{field}.key", requirement.key, is_empty_allowed=False)
-    _count(f"{field}.values", len(requirement.values), VALUES_MAX)
+    check_count(f"{field}.values", len(requirement.values), VALUES_MAX)
     for value in requirement.values:
         _label(f"{field}.values", value, is_empty_allowed=True)
     match requirement.operator:
@@ -182,7 +182,7 @@ def _name_field(field: str, requirement: Requirement) -> None:
 
 
 def _tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toleration, ...]:
-    _count("tolerations", len(tolerations))
+    check_count("tolerations", len(tolerations))
     for i, t in enumerate(tolerations):
         field = f"tolerations[{i}]"
         _label(f"{field}.key", t.key, is_empty_allowed=True)
@@ -205,7 +205,8 @@ def _label(field: str, text: str, *, is_empty_allowed: bool) -> None:
         raise BadSpec(field, f"{len(text.encode())} bytes, limit {LABEL_BYTES_MAX}")
 
 
-def _count(field: str, count: int, limit: int = TERMS_MAX) -> None:
+def check_count(field: str, count: int, limit: int = TERMS_MAX) -> None:
+    """Refuse a list that is too long. Raises BadSpec."""
     if count > limit:
         raise BadSpec(field, f"{count} entries, limit {limit}")
 

@@ -6,24 +6,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from runtime.config import ServiceConfig, link_address, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
+    import msgspec
+
     from dispatcher.core import DispatcherCore
     from runtime.loop import Shell
 
 
 class Settings(ServiceConfig, frozen=True, kw_only=True):
-    """The dispatcher's settings; `limits` are those of `dispatcher.config`."""
+    """The dispatcher's settings; `limits` are those of `dispatcher.config`, `api` those of
+    `runtime.placement_api`."""
 
     name: str = "dispatcher"
     binder: str = ""
     """Where the binder listens for links."""
-    api: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Limits of the Placement API: those of `runtime.placement_api`."""
 
 
 class Dispatcher(Service[Settings]):
@@ -63,17 +62,22 @@ class Dispatcher(Service[Settings]):
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
         from cell.link import Hello
-        from runtime.link_rpc import Dialer, LinkServicer
+        from runtime.link_rpc import MESSAGE_BYTES_MAX, Dialer, LinkServicer
         from runtime.placement_api import PlacementLimits, PlacementServicer
         from runtime.servers import Listener
 
         def hello() -> Hello:
             return Hello(name=settings.name, role="dispatcher", term=self._term)
 
-        api = PlacementServicer(shell, self._core, section(PlacementLimits, settings.api, "api"))
+        limits = section(PlacementLimits, settings.api, "api")
+        api = PlacementServicer(shell, self._core, limits)
         links = LinkServicer(shell, hello, frozenset({"scheduler"}))
-        clients = Listener(settings.client_address, ["godel.v1.Placement"], [api.add_to])
-        peers = Listener(settings.link_address, ["godel.v1.Link"], [links.add_to])
+        clients = Listener(
+            settings.client_address, ["godel.v1.Placement"], [api.add_to], limits.message_bytes_max
+        )
+        peers = Listener(
+            settings.link_address, ["godel.v1.Link"], [links.add_to], MESSAGE_BYTES_MAX
+        )
         binder = settings.binder or link_address(settings.state, "binder")
         return Wiring((clients, peers), (Dialer(shell, binder, hello, "binder"),))
 

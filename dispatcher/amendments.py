@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.classes import BadSpec
-from cell.messages import ITEMS_MAX, Amend, AmendItem, Cancel
+from cell.messages import Amend, AmendItem, Cancel
 from cell.reasons import Reason, Refusal, Status
 from cell.unit import GROUPS_MAX, REPLICAS_MAX, GroupSpec, Place
 from dispatcher.codes import Op, Phase, State
@@ -31,7 +31,7 @@ from dispatcher.records import (
     Defs,
     GroupRows,
 )
-from dispatcher.requests import NAME_BYTES_MAX, Malformed, Refused
+from dispatcher.requests import NAME_BYTES_MAX, Refused, check_count
 from dispatcher.table import Table
 from dispatcher.uids import find_keys
 from dispatcher.waiting.sets import Waiting
@@ -70,8 +70,7 @@ class Amendments:
 
     def cancel(self, now_us: int, body: Cancel) -> tuple[Refused, Cancelled | None]:
         """End units; returns who was refused, and the record."""
-        if len(body.keys) > ITEMS_MAX:
-            raise Malformed("keys", f"{len(body.keys)} items, limit {ITEMS_MAX}")
+        check_count("keys", len(body.keys))
         units = self._table.units
         found = find_keys(self._table, body.keys)
         refused = {i: _UNKNOWN for i in np.flatnonzero(found < 0).tolist()}
@@ -110,8 +109,7 @@ class Amendments:
 
     def amend(self, now_us: int, body: Amend) -> tuple[Refused, Amended | None]:
         """Give units new revisions; returns who was refused, and the record."""
-        if len(body.items) > ITEMS_MAX:
-            raise Malformed("items", f"{len(body.items)} items, limit {ITEMS_MAX}")
+        check_count("items", len(body.items))
         refused: Refused = {}
         steps: list[_Step] = []
         found = find_keys(self._table, tuple(item.key for item in body.items)).tolist()

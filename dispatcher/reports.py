@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.messages import ITEMS_MAX, Report
+from cell.messages import Report
 from cell.reasons import Reason, Refusal, Status
 from dispatcher.codes import PHASES, Phase
 from dispatcher.columns import I64s
@@ -20,7 +20,7 @@ from dispatcher.commands import Asked
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
 from dispatcher.records import PhaseRows, Reported
-from dispatcher.requests import Malformed, Refused
+from dispatcher.requests import Malformed, Refused, check_count
 from dispatcher.table import Table
 from dispatcher.uids import find_keys
 
@@ -41,8 +41,7 @@ class Reports:
     def take(self, now_us: int, body: Report) -> tuple[Refused, Reported | None]:
         """Apply a batch in order; returns who was refused, and the record."""
         count = len(body.keys)
-        if count > ITEMS_MAX:
-            raise Malformed("keys", f"{count} items, limit {ITEMS_MAX}")
+        check_count("keys", count)
         if len(body.rows) != count:
             raise Malformed("rows", f"{len(body.rows)} rows for {count} keys")
         refused: Refused = {}

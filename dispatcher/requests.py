@@ -30,9 +30,9 @@ Refused = dict[int, Refusal]
 class Malformed(Exception):
     """A request whose columns do not fit together: refused as a whole."""
 
-    def __init__(self, field: str, reason: str) -> None:
+    def __init__(self, field: str, reason: str, status: Status = Status.INVALID_ARGUMENT) -> None:
         super().__init__(f"{field}: {reason}")
-        self.refusal = Refusal(Status.INVALID_ARGUMENT, field, reason)
+        self.refusal = Refusal(status, field, reason)
 
 
 class Accepted(msgspec.Struct):
@@ -104,10 +104,16 @@ def replay(table: Table, record: Submitted) -> I64s:
     )
 
 
+def check_count(field: str, count: int) -> None:
+    """Refuse a request with too many items. Raises Malformed."""
+    if count > ITEMS_MAX:
+        reason = f"{count} items, limit {ITEMS_MAX}"
+        raise Malformed(field, reason, Status.RESOURCE_EXHAUSTED)
+
+
 def _check_shape(body: Submit) -> None:
     units, groups = len(body.keys), len(body.groups)
-    if units > ITEMS_MAX:
-        raise Malformed("keys", f"{units} items, limit {ITEMS_MAX}")
+    check_count("keys", units)
     if len(body.units) != units:
         raise Malformed("units", f"{len(body.units)} rows for {units} keys")
     if int(body.units.groups.sum(dtype=np.int64)) != groups:

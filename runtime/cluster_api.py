@@ -1,8 +1,9 @@
 """The Cluster API: nodes into the binder's core, nodes and the ledger out.
 
 One `ClusterServicer` per binder, added to the client listener by its `__main__`. What must hold: an
-item that cannot be used is refused in band with its field, and the others are not affected; what is
-shown is durable; a follower of the ledger has no gap, or is ended with RESOURCE_EXHAUSTED.
+item that cannot be used is refused in band with its field, and the others are not affected, but too
+many items end the call; what is shown is durable; a follower of the ledger has no gap, or is ended
+with RESOURCE_EXHAUSTED.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from cell.messages import (
 from cell.node import NodeSpec, Taint, normalise
 from cell.reasons import Refusal, Status
 from godel.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
-from runtime.feed import CutOff, Feed, FeedFull
-from runtime.grpc_status import abort
+from runtime.feed import Feed
 from runtime.loop import STORE_RETRY_AFTER_MS, Shell
+from runtime.wire import check_count
 from runtime.wire_views import refused_items
 
 SERVICE = "godel.v1.Cluster"
@@ -64,6 +65,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self, request: cluster_pb2.RegisterRequest, context: Any
     ) -> types_pb2.BatchReply:
         """Add or update nodes."""
+        check_count(len(request.nodes), ITEMS_MAX)
         kept: list[int] = []
         specs: list[NodeSpec] = []
         refused: list[tuple[int, Refusal]] = []
@@ -79,17 +81,19 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self, request: cluster_pb2.CordonRequest, context: Any
     ) -> types_pb2.BatchReply:
         """Cordon or uncordon nodes."""
-        names = tuple(request.names)
-        return await self._ask(
-            CordonNodes(names, request.is_cordoned), len(names), range(len(names)), []
-        )
+        return await self._name(CordonNodes(tuple(request.names), request.is_cordoned))
 
     async def Remove(
         self, request: cluster_pb2.RemoveRequest, context: Any
     ) -> types_pb2.BatchReply:
         """Remove nodes."""
-        names = tuple(request.names)
-        return await self._ask(RemoveNodes(names), len(names), range(len(names)), [])
+        return await self._name(RemoveNodes(tuple(request.names)))
+
+    async def _name(self, body: CordonNodes | RemoveNodes) -> types_pb2.BatchReply:
+        """The core's answer to a request that is names only."""
+        count = len(body.names)
+        check_count(count, ITEMS_MAX)
+        return await self._ask(body, count, range(count), [])
 
     async def _ask(
         self,
@@ -100,10 +104,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
     ) -> types_pb2.BatchReply:
         """The core's answer to the items `kept`, beside those refused already."""
         whole: Refusal | None = None
-        if count > ITEMS_MAX:
-            reason = f"{count} items in one request, limit {ITEMS_MAX}"
-            whole, kept, refused = Refusal(Status.INVALID_ARGUMENT, "", reason), range(count), []
-        elif self._shell.store_fault:
+        if self._shell.store_fault:
             reason = f"records cannot be written: {self._shell.store_fault}"
             whole = Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS)
         elif kept:
@@ -130,21 +131,16 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self, request: cluster_pb2.WatchLedgerRequest, context: Any
     ) -> AsyncIterator[cluster_pb2.WatchLedgerReply]:
         """All claims, then what changes."""
-        try:
-            async with self._feed.following(self._shell, self._core.ledger) as (ledger, follower):
-                if request.is_snapshot_wanted:
-                    for reply in ledger_replies(ledger):
-                        yield reply
-                yield cluster_pb2.WatchLedgerReply(
-                    term=ledger.term, generation=ledger.generation, is_snapshot_end=True
-                )
-                del ledger
-                while True:
-                    yield await follower.take()
-        except CutOff:
-            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", "fell behind, begin anew"))
-        except FeedFull as full:
-            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", str(full)))
+        async with self._feed.following(self._shell, self._core.ledger) as (ledger, follower):
+            if request.is_snapshot_wanted:
+                for reply in ledger_replies(ledger):
+                    yield reply
+            yield cluster_pb2.WatchLedgerReply(
+                term=ledger.term, generation=ledger.generation, is_snapshot_end=True
+            )
+            del ledger
+            while True:
+                yield await follower.take()
 
     def _publish(self, changes: LedgerChanges) -> None:
         if self._feed:

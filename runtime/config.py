@@ -15,12 +15,21 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 ENVIRONMENT_PREFIX = "GODEL_"
+MESSAGE_BYTES_MAX = 16 << 20
+"""Of one message of a client, unless configured."""
 T = TypeVar("T", bound="ServiceConfig")
 L = TypeVar("L", bound=msgspec.Struct)
 
 
 class BadConfig(ValueError):
     """A configuration that cannot be used; the text names the field."""
+
+
+class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients may ask of any service; each API adds its own."""
+
+    message_bytes_max: int = MESSAGE_BYTES_MAX
+    """Bytes of one message; a larger one ends its call with RESOURCE_EXHAUSTED."""
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +45,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Address for links."""
     limits: dict[str, Any] = {}
     """Named limits of the core; `section` makes them its own type."""
+    api: dict[str, Any] = {}
+    """Named limits of what clients may ask; likewise."""
 
     @property
     def client_address(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from runtime.grpc_status import Exhausted
 from runtime.loop import Shell
 
 FOLLOWERS_MAX = 1000
@@ -23,11 +24,11 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
-class FeedFull(Exception):
+class FeedFull(Exhausted):
     """The feed has as many followers as it may have."""
 
 
-class CutOff(Exception):
+class CutOff(Exhausted):
     """The follower read too slowly and has lost changes."""
 
 
@@ -55,7 +56,7 @@ class Follower(Generic[T]):
         """The next item. Raises CutOff."""
         while not self._queue:
             if self._is_cut:
-                raise CutOff
+                raise CutOff("fell behind, begin anew")
             self._is_filled.clear()
             await self._is_filled.wait()
         item, weight = self._queue.popleft()

@@ -29,9 +29,11 @@ LAST_WRITE_SECONDS_MAX = 1.0
 """What a session that ends gives the write under way."""
 OUTBOX_FRAMES_MAX = 100_000
 """Frames queued for a peer that reads too slowly; above it the session ends."""
+MESSAGE_BYTES_MAX = 256 << 20
+"""Of one message of a link, and of one to a client."""
 CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 256 << 20),
-    ("grpc.max_send_message_length", 256 << 20),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, NoReturn, Protocol, TypeVar
-
-import grpc
-import msgspec
+from typing import Any, Protocol, TypeVar
 
 from cell.messages import ITEMS_MAX, Summary, UnitView
+from cell.reasons import Refusal, Status
 from cell.unit import Word
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime import wire, wire_views
+from runtime.config import ApiLimits
+from runtime.grpc_status import CallRefused, Exhausted
 from runtime.loop import Shell
 from runtime.submit_desk import SubmitDesk
 from runtime.submit_stream import SubmitStream, refused_of, store_refusal
@@ -30,18 +30,17 @@ from runtime.watch import (
     Watcher,
     WatchHub,
 )
-from runtime.wire_classes import TooManyClasses
 
 SERVICE = "godel.v1.Placement"
 """Name of the service, for health checks and reflection."""
 T = TypeVar("T")
 
 
-class PlacementLimits(msgspec.Struct, frozen=True, kw_only=True):
+class PlacementLimits(ApiLimits, frozen=True, kw_only=True):
     """What clients may ask of the Placement API."""
 
     items_max: int = ITEMS_MAX
-    """Items in one request; a larger one is refused whole."""
+    """Items in one request; a larger one ends its call with RESOURCE_EXHAUSTED."""
     submit_batches_max: int = 64
     """Batches of one stream that are not answered yet; further ones stay unread."""
     classes_max: int = 65_536
@@ -114,11 +113,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
     ) -> types_pb2.BatchReply:
         """Give units a new revision."""
         limits = self._limits
-        try:
-            converted = wire.amend(request, limits.classes_max, limits.items_max)
-        except TooManyClasses as error:
-            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
-        return await self._batch(converted)
+        return await self._batch(wire.amend(request, limits.classes_max, limits.items_max))
 
     async def Report(
         self, request: placement_pb2.ReportRequest, context: Any
@@ -130,7 +125,8 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         """Show one unit."""
         view = await self._read(lambda: self._core.unit(request.key), context)
         if view is None:
-            await _abort(context, grpc.StatusCode.NOT_FOUND, f"no unit has the key {request.key!r}")
+            reason = f"no unit has the key {request.key!r}"
+            raise CallRefused(Refusal(Status.NOT_FOUND, "", reason))
         return wire_views.unit_view(view)
 
     async def List(  # type: ignore[override]
@@ -140,8 +136,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         word = request.word.upper()
         if word and word not in Word.__members__:
             known = ", ".join(Word.__members__)
-            reason = f"word: {request.word!r} is none of {known}"
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, reason)
+            raise CallRefused(wire.bad("word", f"{request.word!r} is none of {known}"))
 
         def view() -> tuple[Summary, list[UnitView]]:
             if request.is_summary:
@@ -168,8 +163,6 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
             else:
                 watch.begin()
             await watch.run(units, context, self._limits.message_rows_max)
-        except TooManyWatchers as error:
-            await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         finally:
             watch.end()
 
@@ -209,7 +202,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
             await asyncio.wait_for(read, self._limits.read_ms_max / 1000)
         except TimeoutError:
             reason = self._shell.store_fault or "records are written too slowly"
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, reason)
+            raise CallRefused(Refusal(Status.UNAVAILABLE, "", reason)) from None
         return shown
 
 
@@ -243,11 +236,4 @@ class _Watch:
                 await watcher.wait()
             else:
                 await context.write(reply)
-        reason = "this watcher fell behind: begin anew with a snapshot"
-        await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, reason)
-
-
-async def _abort(context: Any, code: grpc.StatusCode, reason: str) -> NoReturn:
-    """End the call with a status."""
-    await context.abort(code, reason)
-    raise AssertionError("abort raises")
+        raise Exhausted("this watcher fell behind: begin anew with a snapshot")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cell.classes import BadSpec
+from cell.classes import BadSpec, check_count
 from cell.reasons import Refusal, Status
 from cell.release import (
     CreateRollingset,
@@ -23,11 +23,11 @@ from cell.release import (
     RollingsetView,
     UpdateRollingset,
 )
-from cell.unit import Place
+from cell.unit import GROUPS_MAX, Place
 from godel.v1 import release_pb2, release_pb2_grpc
 from runtime.class_message import class_message
-from runtime.feed import CutOff, Feed, FeedFull
-from runtime.grpc_status import abort
+from runtime.feed import Feed
+from runtime.grpc_status import CallRefused
 from runtime.loop import STORE_RETRY_AFTER_MS, Shell
 from runtime.wire_classes import class_spec
 
@@ -51,34 +51,32 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
         self, request: release_pb2.CreateRequest, context: Any
     ) -> release_pb2.RollingsetView:
         """Create a rollingset."""
-        spec = await self._spec(request, context)
-        return await self._change(CreateRollingset(spec), context)
+        return await self._change(CreateRollingset(_spec(request)))
 
     async def Update(
         self, request: release_pb2.UpdateRequest, context: Any
     ) -> release_pb2.RollingsetView:
         """Replace a rollingset's spec."""
-        spec = await self._spec(request, context)
-        return await self._change(UpdateRollingset(spec, request.generation), context)
+        return await self._change(UpdateRollingset(_spec(request), request.generation))
 
     async def Delete(
         self, request: release_pb2.DeleteRequest, context: Any
     ) -> release_pb2.RollingsetView:
         """End a rollingset."""
-        return await self._change(DeleteRollingset(request.name), context)
+        return await self._change(DeleteRollingset(request.name))
 
     async def GetRollingset(
         self, request: release_pb2.GetRollingsetRequest, context: Any
     ) -> release_pb2.RollingsetView:
         """One rollingset with its rows."""
-        view: RollingsetView = await self._ask(GetRollingset(request.name), context)
+        view: RollingsetView = await self._ask(GetRollingset(request.name))
         return view_message(view)
 
     async def ListRollingsets(
         self, request: release_pb2.ListRollingsetsRequest, context: Any
     ) -> release_pb2.ListRollingsetsReply:
         """All rollingsets without rows."""
-        answer: RollingsetList = await self._ask(ListRollingsets(), context)
+        answer: RollingsetList = await self._ask(ListRollingsets())
         return release_pb2.ListRollingsetsReply(rollingsets=[view_message(v) for v in answer.views])
 
     async def WatchRollingset(
@@ -90,44 +88,29 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
         try:
             # Following begins before the question: a change in between is seen twice, never lost.
             async with feed.following(self._shell, lambda: None) as (_, follower):
-                view: RollingsetView = await self._ask(GetRollingset(name), context)
+                view: RollingsetView = await self._ask(GetRollingset(name))
                 yield _without_rows(view)
                 while view.word != DELETED:
                     view = await follower.take()
                     yield _without_rows(view)
-        except CutOff:
-            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", "fell behind, begin anew"))
-        except FeedFull as full:
-            await abort(context, Refusal(Status.RESOURCE_EXHAUSTED, "", str(full)))
         finally:
             if not feed and self._feeds.get(name) is feed:
                 del self._feeds[name]
 
-    async def _spec(
-        self, request: release_pb2.CreateRequest | release_pb2.UpdateRequest, context: Any
-    ) -> RollingsetSpec:
-        """The request's spec; ends the call when it cannot be one."""
-        try:
-            if not request.HasField("spec"):
-                raise BadSpec("spec", "is absent")
-            return rollingset_spec(request.spec)
-        except BadSpec as bad:
-            await abort(context, Refusal(Status.INVALID_ARGUMENT, bad.field, bad.reason))
-
-    async def _change(self, body: Any, context: Any) -> release_pb2.RollingsetView:
+    async def _change(self, body: Any) -> release_pb2.RollingsetView:
         """A request that changes something; refused while nothing can be written."""
         fault = self._shell.store_fault
         if fault:
             reason = f"records cannot be written: {fault}"
-            await abort(context, Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS))
-        view: RollingsetView = await self._ask(body, context)
+            raise CallRefused(Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS))
+        view: RollingsetView = await self._ask(body)
         return view_message(view)
 
-    async def _ask(self, body: Any, context: Any) -> Any:
+    async def _ask(self, body: Any) -> Any:
         """The core's answer; a refusal ends the call."""
         answer = await self._shell.ask(body)
         if isinstance(answer, Refusal):
-            await abort(context, answer)
+            raise CallRefused(answer)
         return answer
 
     def _publish(self, view: RollingsetView) -> None:
@@ -136,8 +119,19 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
             feed.publish(view)
 
 
+def _spec(request: release_pb2.CreateRequest | release_pb2.UpdateRequest) -> RollingsetSpec:
+    """The request's spec; ends the call when it cannot be one."""
+    try:
+        if not request.HasField("spec"):
+            raise BadSpec("spec", "is absent")
+        return rollingset_spec(request.spec)
+    except BadSpec as bad:
+        raise CallRefused(Refusal(Status.INVALID_ARGUMENT, bad.field, bad.reason)) from None
+
+
 def rollingset_spec(spec: release_pb2.Rollingset) -> RollingsetSpec:
     """The spec of a rollingset with canonical classes. Raises BadSpec."""
+    check_count("columns", len(spec.columns), GROUPS_MAX)
     try:
         place = Place(spec.place)
     except ValueError:

@@ -16,12 +16,15 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from runtime.config import MESSAGE_BYTES_MAX
+from runtime.grpc_status import Statuses
 from runtime.link_rpc import CHANNEL_OPTIONS
 
 SOCKET_PATH_BYTES_MAX = 107
 """What the kernel takes."""
 STOP_SECONDS = 1.0
 SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
+RECEIVED_BYTES_MAX = "grpc.max_receive_message_length"
 
 
 class BadListener(ValueError):
@@ -54,20 +57,30 @@ def _is_loopback(host: str) -> bool:
 
 
 class Listener:
-    """One server on one address. `add` receives the grpc server and registers servicers."""
+    """One server on one address. `add` receives the grpc server and registers servicers.
+
+    A message of more than `message_bytes_max` ends its call before anything reads it.
+    """
 
     def __init__(
-        self, address: str, services: Sequence[str], add: Sequence[Callable[[Any], None]]
+        self,
+        address: str,
+        services: Sequence[str],
+        add: Sequence[Callable[[Any], None]],
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         self.address = check_address(address)
         self._services = services
         self._add = add
+        self._options = {**dict(SERVER_OPTIONS), RECEIVED_BYTES_MAX: message_bytes_max}
         self._server: Any = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
 
     async def start(self) -> None:
         """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken."""
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=(Statuses(),), options=tuple(self._options.items())
+        )
         for add in self._add:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

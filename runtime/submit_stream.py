@@ -11,9 +11,6 @@ from collections import deque
 from functools import partial
 from typing import Any
 
-import grpc
-from google.protobuf.message import DecodeError
-
 from cell.messages import Acks, Submit
 from cell.reasons import Refusal, Status
 from godel.v1 import placement_pb2, types_pb2
@@ -21,7 +18,7 @@ from runtime import wire, wire_units, wire_views
 from runtime.link_rpc import END
 from runtime.loop import STORE_RETRY_AFTER_MS, Shell
 from runtime.submit_desk import SubmitDesk
-from runtime.wire_classes import ClassNumbers, TooManyClasses
+from runtime.wire_classes import ClassNumbers
 
 Answer = Acks | Refusal | None
 """What the core says of a converted request; None: it was not asked."""
@@ -73,16 +70,11 @@ class SubmitStream:
 
     async def _read_all(self, context: Any) -> None:
         """Take batches as long as there is room for them."""
-        try:
-            while (request := await context.read()) is not END:
-                self._take(request)
-                while len(self._slots) >= self._batches_max:
-                    self._room.clear()
-                    await self._room.wait()
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "this is no SubmitRequest")
-        except TooManyClasses as error:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        while (request := await context.read()) is not END:
+            self._take(request)
+            while len(self._slots) >= self._batches_max:
+                self._room.clear()
+                await self._room.wait()
 
     def _take(self, request: placement_pb2.SubmitRequest) -> None:
         """Convert a batch and hand it in, unless nothing is left to ask or could be kept."""

@@ -13,6 +13,7 @@ from collections import deque
 
 from cell.messages import Changes
 from godel.v1 import placement_pb2
+from runtime.grpc_status import Exhausted
 from runtime.wire_views import packed_reply, row_reply, split, with_prefix
 
 WATCHERS_MAX = 1000
@@ -23,7 +24,7 @@ MESSAGE_ROWS_MAX = 5_000
 """Changes in one message: with the longest names it stays below gRPC's usual limit of 4 MiB."""
 
 
-class TooManyWatchers(Exception):
+class TooManyWatchers(Exhausted):
     """The hub has as many watchers as it may have."""
 
 

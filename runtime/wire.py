@@ -1,9 +1,10 @@
 """Requests of the Placement API as the cell's types: untrusted messages in, batches of columns out.
 
-Called by `placement_api`. What cannot be converted is refused here, item by item, and keeps its
-index: unknown or bad classes, pins, columns of wrong length, and fields that nothing acts on yet
-(UNIMPLEMENTED, by name). What holds for a converted batch: indices are in range, a unit has 1 to
-GROUPS_MAX groups, a count is at least 1. Whether its values make sense is the core's to say.
+Called by `placement_api`. Too many items end the call. What cannot be converted is refused here,
+item by item, and keeps its index: unknown or bad classes, pins, columns of wrong length, and fields
+that nothing acts on yet (UNIMPLEMENTED, by name). What holds for a converted batch: indices are in
+range, a unit has 1 to GROUPS_MAX groups, a count is at least 1. Whether its values make sense is
+the core's to say.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cell.messages import Amend, AmendItem, Cancel, Report, ReportRows, Submit
 from cell.reasons import Refusal, Status
 from cell.unit import GROUPS_MAX, GroupSpec, Place
 from godel.v1 import placement_pb2, types_pb2
+from runtime.grpc_status import Exhausted
 from runtime.wire_classes import ClassNumbers
 
 NAME_BYTES_MAX = 253
@@ -54,17 +56,16 @@ def refuse_all(count: int, refusal: Refusal) -> Converted:
 
 
 def cancel(request: placement_pb2.CancelRequest, items_max: int) -> Converted:
-    """A batch of keys."""
+    """A batch of keys. Raises Exhausted."""
     count = len(request.keys)
-    body = Cancel(tuple(request.keys)) if count else None
-    return too_many(count, items_max) or Converted(body, count, [])
+    check_count(count, items_max)
+    return Converted(Cancel(tuple(request.keys)) if count else None, count, [])
 
 
 def amend(request: placement_pb2.AmendRequest, classes_max: int, items_max: int) -> Converted:
-    """A batch of amendments."""
+    """A batch of amendments. Raises Exhausted."""
     count = len(request.items)
-    if excess := too_many(count, items_max):
-        return excess
+    check_count(count, items_max)
     classes = ClassNumbers(classes_max)
     classes.add(request.classes)
     refused: Refusals = []
@@ -81,10 +82,9 @@ def amend(request: placement_pb2.AmendRequest, classes_max: int, items_max: int)
 
 
 def report(request: placement_pb2.ReportRequest, items_max: int) -> Converted:
-    """A batch of reports."""
+    """A batch of reports. Raises Exhausted."""
     count = len(request.items) + len(request.packed.keys)
-    if excess := too_many(count, items_max):
-        return excess
+    check_count(count, items_max)
     if request.items and request.HasField("packed"):
         return refuse_all(count, bad("packed", "a batch has rows or columns, not both"))
     if not request.HasField("packed"):
@@ -182,11 +182,10 @@ def unimplemented(field: str) -> Refusal:
     return Refusal(Status.UNIMPLEMENTED, field, "is not acted on yet: leave it unset")
 
 
-def too_many(count: int, items_max: int) -> Converted | None:
-    """The refusal of a request that is too large; None when it is not."""
-    if count <= items_max:
-        return None
-    return refuse_all(count, bad("", f"{count} items in one request, limit {items_max}"))
+def check_count(count: int, items_max: int) -> None:
+    """Refuse a request that is too large, before anything is done per item. Raises Exhausted."""
+    if count > items_max:
+        raise Exhausted(f"{count} items in one request, limit {items_max}")
 
 
 def bad(field: str, reason: str) -> Refusal:

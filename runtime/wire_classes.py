@@ -16,10 +16,12 @@ from cell.classes import (
     Requirement,
     Term,
     Toleration,
+    check_count,
     normalise,
 )
 from cell.reasons import Refusal, Status
 from godel.v1 import types_pb2
+from runtime.grpc_status import Exhausted
 
 OPERATORS = {
     types_pb2.OPERATOR_IN: Operator.IN,
@@ -31,7 +33,7 @@ OPERATORS = {
 }
 
 
-class TooManyClasses(Exception):
+class TooManyClasses(Exhausted):
     """The sender gave more classes than one stream may have."""
 
 
@@ -86,6 +88,8 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
     """The canonical form of a class. Raises BadSpec."""
     if len(spec.profile.encode()) > LABEL_BYTES_MAX:
         raise BadSpec("profile", f"limit {LABEL_BYTES_MAX} bytes")
+    check_count("tolerations", len(spec.tolerations))
+    check_count("affinity", len(spec.affinity.terms))
     affinity = None
     if spec.HasField("affinity"):
         affinity = tuple([_term(f"affinity[{i}]", t) for i, t in enumerate(spec.affinity.terms)])
@@ -106,6 +110,7 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
 
 
 def _term(path: str, term: types_pb2.Term) -> Term:
+    check_count(path, len(term.labels) + len(term.fields))
     return Term(
         tuple([_requirement(f"{path}.labels[{j}]", r) for j, r in enumerate(term.labels)]),
         tuple([_requirement(f"{path}.fields[{j}]", r) for j, r in enumerate(term.fields)]),

@@ -24,10 +24,10 @@ from runtime.wire import (
     BadColumns,
     Converted,
     bad,
+    check_count,
     class_refusal,
     column,
     refuse_all,
-    too_many,
     unimplemented,
 )
 from runtime.wire_classes import ClassNumbers
@@ -54,14 +54,14 @@ Faults = dict[int, Refusal]
 def submit(
     request: placement_pb2.SubmitRequest, classes: ClassNumbers, items_max: int
 ) -> Converted:
-    """A batch of units; its new classes go into `classes`, the stream's. Raises TooManyClasses."""
-    classes.add(request.classes)
+    """A batch of units; its new classes go into `classes`, the stream's. Raises Exhausted."""
     count = len(request.units) + len(request.packed.keys)
-    if excess := too_many(count, items_max):
-        return excess
+    check_count(count, items_max)
+    classes.add(request.classes)
     if not request.HasField("packed"):
         rows = list(request.units)
-        groups = [list(unit.groups) for unit in rows]
+        # A unit is refused for one group too many as for a million of them.
+        groups = [unit.groups[: GROUPS_MAX + 1] for unit in rows]
         return _submit(_row_units(rows, groups), classes, _policy_faults(rows, groups))
     if request.units:
         return refuse_all(count, bad("packed", "a batch has rows or columns, not both"))
@@ -90,6 +90,8 @@ def _packed_units(packed: placement_pb2.PackedUnits) -> _Units:
         count = np.maximum(count, 1)
     if len(packed.roles) not in (0, g):
         raise BadColumns("packed.roles", f"{len(packed.roles)} entries, the groups are {g}")
+    if len(packed.pins) > g:
+        raise BadColumns("packed.pins", f"{len(packed.pins)} names, the groups are {g}")
     return _Units(
         keys=tuple(packed.keys),
         priority=column("packed.priority", packed.priority, "<i4", n, 0),
@@ -192,8 +194,8 @@ def _faults(units: _Units, classes: ClassNumbers) -> Faults:
     row = 0
     for i, size in enumerate(units.groups.tolist()):
         if not 1 <= size <= GROUPS_MAX:
-            faults[i] = bad("groups", f"{size} groups, a unit has 1 to {GROUPS_MAX}")
-        for g in range(size):
+            faults[i] = bad("groups", f"a unit has 1 to {GROUPS_MAX}")
+        for g in range(size if i not in faults else 0):
             refusal = _group_fault(f"groups[{g}]", units, row + g, classes)
             if refusal is not None:
                 faults.setdefault(i, refusal)

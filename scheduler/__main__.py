@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from runtime.config import BadConfig, ServiceConfig, link_address, section
+from runtime.config import ApiLimits, BadConfig, ServiceConfig, link_address, section
 from runtime.service import FLAGS, Service, Wiring
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Scheduler(Service[Settings]):
                 profiles=self._core.profiles,
             )
 
-        health = Listener(settings.client_address, [], [])
+        limits = section(ApiLimits, settings.api, "api")
+        health = Listener(settings.client_address, [], [], limits.message_bytes_max)
         dispatcher = settings.dispatcher or link_address(settings.state, "dispatcher")
         binder = settings.binder or link_address(settings.state, "binder")
         dialers = (

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ServiceConfig, client_address, section
+from runtime.config import ApiLimits, ServiceConfig, client_address, section
 from runtime.service import FLAGS, Service, Wiring
 
 if TYPE_CHECKING:
@@ -58,8 +58,11 @@ class Sharding(Service[Settings]):
         from runtime.release_api import ReleaseServicer
         from runtime.servers import Listener
 
+        limits = section(ApiLimits, settings.api, "api")
         api = ReleaseServicer(shell)
-        clients = Listener(settings.client_address, ["godel.v1.Release"], [api.add_to])
+        clients = Listener(
+            settings.client_address, ["godel.v1.Release"], [api.add_to], limits.message_bytes_max
+        )
         target = settings.dispatcher or client_address(settings.state, "dispatcher")
         return Wiring((clients,), (PlacementPeer(shell, target),))
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from cell.classes import BadSpec, ClassSpec
-from cell.messages import ITEMS_MAX, Join, Member
+from cell.messages import Join, Member
 from cell.reasons import Reason, Refusal, Status, text
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, uid_of
 from dispatcher.codes import Phase, State
@@ -23,7 +23,7 @@ from dispatcher.dictionary import NONE
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
 from dispatcher.records import Defs, Expired, GroupRows, Joined, UidRows
-from dispatcher.requests import NAME_BYTES_MAX, Malformed, Refused
+from dispatcher.requests import NAME_BYTES_MAX, Refused, check_count
 from dispatcher.table import Table
 
 Uid = tuple[int, int]
@@ -62,8 +62,7 @@ class Gangs:
 
     def join(self, now_us: int, body: Join) -> tuple[Refused, Joined | None]:
         """Take members; returns who was refused, and the record."""
-        if len(body.members) > ITEMS_MAX:
-            raise Malformed("members", f"{len(body.members)} items, limit {ITEMS_MAX}")
+        check_count("members", len(body.members))
         refused: Refused = {}
         taken: list[Member] = []
         age = self._table.age

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class ClusterStub(object):
-    """Served by the binder on its client listener.
+    """Served by the binder on its client listener. A request with too many items or bytes is refused whole: its call ends
+    with RESOURCE_EXHAUSTED.
     """
 
     def __init__(self, channel):
@@ -64,7 +65,8 @@ class ClusterStub(object):
 
 
 class ClusterServicer(object):
-    """Served by the binder on its client listener.
+    """Served by the binder on its client listener. A request with too many items or bytes is refused whole: its call ends
+    with RESOURCE_EXHAUSTED.
     """
 
     def Register(self, request, context):
@@ -139,7 +141,8 @@ def add_ClusterServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Cluster(object):
-    """Served by the binder on its client listener.
+    """Served by the binder on its client listener. A request with too many items or bytes is refused whole: its call ends
+    with RESOURCE_EXHAUSTED.
     """
 
     @staticmethod

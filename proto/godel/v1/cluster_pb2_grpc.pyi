@@ -28,7 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ClusterStub:
-    """Served by the binder on its client listener."""
+    """Served by the binder on its client listener. A request with too many items or bytes is refused whole: its call ends
+    with RESOURCE_EXHAUSTED.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -47,7 +49,9 @@ class ClusterStub:
 
 @_typing.type_check_only
 class ClusterAsyncStub(ClusterStub):
-    """Served by the binder on its client listener."""
+    """Served by the binder on its client listener. A request with too many items or bytes is refused whole: its call ends
+    with RESOURCE_EXHAUSTED.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_cluster_pb2.RegisterRequest, _types_pb2.BatchReply]  # type: ignore[assignment]
@@ -62,7 +66,9 @@ class ClusterAsyncStub(ClusterStub):
     """Follows the ledger of claims. A watcher that falls behind is ended with RESOURCE_EXHAUSTED."""
 
 class ClusterServicer(metaclass=_abc_1.ABCMeta):
-    """Served by the binder on its client listener."""
+    """Served by the binder on its client listener. A request with too many items or bytes is refused whole: its call ends
+    with RESOURCE_EXHAUSTED.
+    """
 
     @_abc_1.abstractmethod
     def Register(

@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class PlacementStub(object):
-    """Served by the dispatcher on its client listener.
+    """Served by the dispatcher on its client listener. A request with too many items or bytes is refused whole: its call
+    ends with RESOURCE_EXHAUSTED.
     """
 
     def __init__(self, channel):
@@ -74,12 +75,14 @@ class PlacementStub(object):
 
 
 class PlacementServicer(object):
-    """Served by the dispatcher on its client listener.
+    """Served by the dispatcher on its client listener. A request with too many items or bytes is refused whole: its call
+    ends with RESOURCE_EXHAUSTED.
     """
 
     def Submit(self, request_iterator, context):
         """Submits units in batches, one reply per batch in order. A batch is acknowledged when it is durable; a refused
-        item does not end the stream. A unit is named by its key: the same unit again is acknowledged again.
+        item does not end the stream; a batch with too many items or bytes, or too many classes, ends it with
+        RESOURCE_EXHAUSTED. A unit is named by its key: the same unit again is acknowledged again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,7 +178,8 @@ def add_PlacementServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Placement(object):
-    """Served by the dispatcher on its client listener.
+    """Served by the dispatcher on its client listener. A request with too many items or bytes is refused whole: its call
+    ends with RESOURCE_EXHAUSTED.
     """
 
     @staticmethod

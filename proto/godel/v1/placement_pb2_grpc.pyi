@@ -28,7 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PlacementStub:
-    """Served by the dispatcher on its client listener."""
+    """Served by the dispatcher on its client listener. A request with too many items or bytes is refused whole: its call
+    ends with RESOURCE_EXHAUSTED.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,7 +38,8 @@ class PlacementStub:
     def __new__(cls, channel: _aio.Channel) -> PlacementAsyncStub: ...
     Submit: _grpc.StreamStreamMultiCallable[_placement_pb2.SubmitRequest, _placement_pb2.SubmitReply]
     """Submits units in batches, one reply per batch in order. A batch is acknowledged when it is durable; a refused
-    item does not end the stream. A unit is named by its key: the same unit again is acknowledged again.
+    item does not end the stream; a batch with too many items or bytes, or too many classes, ends it with
+    RESOURCE_EXHAUSTED. A unit is named by its key: the same unit again is acknowledged again.
     """
     Cancel: _grpc.UnaryUnaryMultiCallable[_placement_pb2.CancelRequest, _types_pb2.BatchReply]
     """Ends units: waiting ones leave the queue, the room of bound ones is freed. Idempotent."""
@@ -55,12 +58,15 @@ class PlacementStub:
 
 @_typing.type_check_only
 class PlacementAsyncStub(PlacementStub):
-    """Served by the dispatcher on its client listener."""
+    """Served by the dispatcher on its client listener. A request with too many items or bytes is refused whole: its call
+    ends with RESOURCE_EXHAUSTED.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Submit: _aio.StreamStreamMultiCallable[_placement_pb2.SubmitRequest, _placement_pb2.SubmitReply]  # type: ignore[assignment]
     """Submits units in batches, one reply per batch in order. A batch is acknowledged when it is durable; a refused
-    item does not end the stream. A unit is named by its key: the same unit again is acknowledged again.
+    item does not end the stream; a batch with too many items or bytes, or too many classes, ends it with
+    RESOURCE_EXHAUSTED. A unit is named by its key: the same unit again is acknowledged again.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_placement_pb2.CancelRequest, _types_pb2.BatchReply]  # type: ignore[assignment]
     """Ends units: waiting ones leave the queue, the room of bound ones is freed. Idempotent."""
@@ -78,7 +84,9 @@ class PlacementAsyncStub(PlacementStub):
     """
 
 class PlacementServicer(metaclass=_abc_1.ABCMeta):
-    """Served by the dispatcher on its client listener."""
+    """Served by the dispatcher on its client listener. A request with too many items or bytes is refused whole: its call
+    ends with RESOURCE_EXHAUSTED.
+    """
 
     @_abc_1.abstractmethod
     def Submit(
@@ -87,7 +95,8 @@ class PlacementServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_placement_pb2.SubmitReply], _abc.AsyncIterator[_placement_pb2.SubmitReply]]:
         """Submits units in batches, one reply per batch in order. A batch is acknowledged when it is durable; a refused
-        item does not end the stream. A unit is named by its key: the same unit again is acknowledged again.
+        item does not end the stream; a batch with too many items or bytes, or too many classes, ends it with
+        RESOURCE_EXHAUSTED. A unit is named by its key: the same unit again is acknowledged again.
         """
 
     @_abc_1.abstractmethod

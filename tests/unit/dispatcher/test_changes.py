@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from cell.effects import Request
-from cell.messages import Acks, Amend, Cancel, Report, ReportRows
+from cell.messages import Acks, Amend, Cancel, Join, Report, ReportRows
 from cell.reasons import Reason, Status
 from cell.unit import WHOLE_UNIT, CommandOp, GroupSpec, Phase, Place, Verdict
 from dispatcher.config import DispatcherConfig
@@ -17,6 +18,7 @@ from tests.unit.dispatcher.builders import (
     a_group,
     a_member,
     a_report,
+    a_submit,
     a_unit,
     encoded,
 )
@@ -432,9 +434,27 @@ def test_requests_that_are_none_are_refused() -> None:
     desk = Desk()
     for body in (
         a_member("m"),
-        Cancel(("k",) * 10_001),
-        Amend((None,) * 10_001),  # type: ignore[arg-type]
         Report(("u",), ReportRows.empty()),
     ):
         answer = desk.core.handle(desk.now_us, Request(1, body))[-1]
         assert answer.body.status in (INVALID, Status.UNIMPLEMENTED)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        a_submit(*[a_unit("u")] * 10_001),
+        Cancel(("k",) * 10_001),
+        Amend((None,) * 10_001),  # type: ignore[arg-type]
+        Report(("u",) * 10_001, ReportRows.empty()),
+        Join((None,) * 10_001),  # type: ignore[arg-type]
+    ],
+    ids=lambda body: type(body).__name__,
+)
+def test_too_many_items_are_refused_by_one_answer(body: Any) -> None:
+    desk = Desk()
+    answer: Any = desk.core.handle(desk.now_us, Request(1, body))[-1]
+    assert (answer.body.status, "10001 items" in answer.body.reason) == (
+        Status.RESOURCE_EXHAUSTED,
+        True,
+    )

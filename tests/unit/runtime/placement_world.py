@@ -34,6 +34,7 @@ from runtime.clock import Clock
 from runtime.log import Log
 from runtime.loop import Shell
 from runtime.placement_api import PlacementLimits, PlacementServicer
+from runtime.servers import Listener
 
 
 def a_class(number: int = 1, **demand: int) -> types_pb2.ClassEntry:
@@ -209,17 +210,15 @@ async def a_world(
         store or LeashedStore(),
         PlacementLimits(**limits),
     )
-    server = grpc.aio.server()
-    world.servicer.add_to(server)
-    server.add_insecure_port(world.target)
-    await server.start()
+    listener = Listener(world.target, [], [world.servicer.add_to])
+    await listener.start()
     try:
         async with grpc.aio.insecure_channel(world.target) as channel:
             world.channel = channel
             world.stub = placement_pb2_grpc.PlacementStub(channel)
             yield world
     finally:
-        await server.stop(0)
+        await listener.stop()
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from binder.core import BinderCore
 from cell.effects import Persist, Publish, Received
-from cell.messages import ITEMS_MAX, ClaimRows, ClaimState, LedgerChanges
+from cell.messages import ClaimRows, ClaimState, LedgerChanges
 from cell.reasons import Status
 from godel.v1 import cluster_pb2, cluster_pb2_grpc
 from runtime.cluster_api import CLAIMS_PER_MESSAGE, NODES_PER_PAGE, ClusterServicer, ledger_replies
@@ -134,10 +134,15 @@ async def test_a_list_comes_in_pages_in_order_and_by_prefix(stub: Any) -> None:
     assert [node.name for reply in replies for node in reply.nodes] == names
 
 
-async def test_too_many_items_are_all_refused(stub: Any) -> None:
-    reply = await stub.Cordon(pb.CordonRequest(names=["n"] * (ITEMS_MAX + 1)))
-    assert len(reply.refused) == reply.count == ITEMS_MAX + 1
-    assert reply.refused[-1].code == Status.INVALID_ARGUMENT
+@pytest.mark.parametrize("method", ["Register", "Cordon", "Remove"])
+async def test_too_many_items_are_refused_by_one_status(method: str, stub: Any) -> None:
+    items: dict[str, Any] = {"nodes": [{}]} if method == "Register" else {"names": ["n"]}
+    request = getattr(pb, f"{method}Request")
+    reply = await getattr(stub, method)(request(**{k: v * 10_000 for k, v in items.items()}))
+    assert reply.count == len(reply.refused) == 10_000
+    with pytest.raises(grpc.aio.AioRpcError, match="10001 items") as ended:
+        await getattr(stub, method)(request(**{k: v * 10_001 for k, v in items.items()}))
+    assert ended.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_nothing_is_taken_while_records_cannot_be_written(tmp_path: Path) -> None:

@@ -163,13 +163,24 @@ async def test_garbage_ends_only_its_stream(world: World) -> None:
     await submitted(stays, 1, [a_unit("a")], a_class())
     garbage = world.channel.stream_stream("/godel.v1.Placement/Submit")()
     await garbage.write(b"\xff\xff\xff\xff")
-    code, details = await status_of(garbage)
-    assert (code, "SubmitRequest" in details) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    assert (await status_of(garbage))[0] is grpc.StatusCode.INVALID_ARGUMENT
     assert not (await submitted(stays, 2, [a_unit("b")])).refused
-    unary = world.channel.unary_unary("/godel.v1.Placement/Cancel")(b"\xff\xff")
-    code, _ = await status_of(unary)
-    assert code is not grpc.StatusCode.OK
     assert (await world.stub.Get(pb.GetRequest(key="b"))).key == "b"
+
+
+async def test_too_many_items_end_their_call_at_once(tmp_path: Path) -> None:
+    async with a_world(tmp_path, items_max=2) as world:
+        stays = world.stub.Submit()
+        units = [a_unit("a"), a_unit("b")]
+        assert not (await submitted(stays, 1, units, a_class())).refused
+        call = world.stub.Submit()
+        await call.write(a_batch(1, [a_unit("c")] * 3, a_class()))
+        cancel = world.stub.Cancel(pb.CancelRequest(keys=["a"] * 3))
+        for ended in (call, cancel):
+            code, details = await status_of(ended)
+            assert (code, "limit 2" in details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        assert set(world.core.units_by_key) == {"a", "b"}
+        assert not (await submitted(stays, 2, units)).refused
 
 
 async def test_too_many_classes_end_the_stream_with_a_status(tmp_path: Path) -> None:

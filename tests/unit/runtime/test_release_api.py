@@ -142,6 +142,12 @@ CASES = [
         "max_unavailable: ",
     ),
     Case("no number", creates(keep="some"), Code.INVALID_ARGUMENT, "keep: "),
+    Case(
+        "columns by the thousand",
+        creates(columns=[pb.Column(spec=types_pb2.ClassSpec())] * 17),
+        Code.INVALID_ARGUMENT,
+        "columns: 17 entries, limit 16",
+    ),
     Case("too many rows", creates(rows=1 << 20), Code.INVALID_ARGUMENT, "rows: "),
 ]
 

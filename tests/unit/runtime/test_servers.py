@@ -69,6 +69,20 @@ async def test_health_and_reflection_are_on_every_listener(tmp_path: Path) -> No
     assert {"godel.v1.Cluster", "grpc.health.v1.Health"} <= names
 
 
+async def test_a_message_above_the_limit_ends_its_call(tmp_path: Path) -> None:
+    listener = Listener(f"unix:{tmp_path}/x.sock", [], [], message_bytes_max=1000)
+    await listener.start()
+    async with grpc.aio.insecure_channel(f"unix:{tmp_path}/x.sock") as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        for size, want in (
+            (990, grpc.StatusCode.NOT_FOUND),
+            (1000, grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ):
+            call = check(health_pb2.HealthCheckRequest(service="x" * size))
+            assert await call.code() is want
+    await listener.stop()
+
+
 async def reflected(channel: grpc.aio.Channel) -> set[str]:
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     call = stub.ServerReflectionInfo(

@@ -15,6 +15,7 @@ from cell.reasons import Reason, Status
 from cell.unit import GROUPS_MAX, GroupSpec, Phase, Place
 from godel.v1 import placement_pb2, types_pb2
 from runtime import wire
+from runtime.grpc_status import Exhausted
 from runtime.wire_classes import OPERATORS, ClassNumbers, TooManyClasses, class_spec
 from tests.unit.runtime.placement_world import a_class
 
@@ -121,8 +122,24 @@ def test_bad_class_refuses_what_uses_it(case: BadClass) -> None:
 
 def test_cancel_passes_keys_on() -> None:
     assert wire.cancel(pb.CancelRequest(keys=["b", "a"]), 2).body == Cancel(("b", "a"))
-    excess = wire.cancel(pb.CancelRequest(keys=["a", "b", "c"]), 2)
-    assert (excess.body, [index for index, _ in excess.refused]) == (None, [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda most: wire.cancel(pb.CancelRequest(keys=["k"] * 3), most),
+        lambda most: wire.amend(pb.AmendRequest(items=[{}] * 3), 9, most),
+        lambda most: wire.report(pb.ReportRequest(items=[{}] * 3), most),
+        lambda most: wire.report(
+            pb.ReportRequest(packed={"keys": ["k"] * 3, "phase": b"\4" * 3}), most
+        ),
+    ],
+    ids=["cancel", "amend", "report", "packed report"],
+)
+def test_too_many_items_end_the_call(convert: Any) -> None:
+    assert convert(3).count == 3
+    with pytest.raises(Exhausted, match="3 items in one request, limit 2"):
+        convert(2)
 
 
 @dataclass(frozen=True)
@@ -186,11 +203,8 @@ def test_bad_amendment_is_refused_at_its_index(case: BadAmendment) -> None:
     assert (result.body.items, result.kept) == ((want,), [1])
 
 
-def test_amend_has_limits() -> None:
-    request = pb.AmendRequest(
-        classes=[a_class(1), a_class(2, cpu=1)], items=[pb.Amendment(), pb.Amendment()]
-    )
-    assert len(wire.amend(request, 10, 1).refused) == 2
+def test_amend_has_a_limit_of_classes() -> None:
+    request = pb.AmendRequest(classes=[a_class(1), a_class(2, cpu=1)], items=[pb.Amendment()])
     with pytest.raises(TooManyClasses):
         wire.amend(request, 1, 10)
 
@@ -244,9 +258,8 @@ def test_report_that_no_column_can_hold_is_refused_at_its_index() -> None:
             "packed.group",
         ),
         (pb.ReportRequest(items=[{}], packed={"keys": ["a"]}), "packed"),
-        (pb.ReportRequest(items=[{}] * 3), ""),
     ],
-    ids=["no phase", "group of two", "rows and columns", "too many"],
+    ids=["no phase", "group of two", "rows and columns"],
 )
 def test_malformed_report_is_refused_whole(request_: Any, want_field: str) -> None:
     result = wire.report(request_, 2)

@@ -17,6 +17,7 @@ from cell.unit import GROUPS_MAX, uid_of
 from godel.v1 import placement_pb2 as pb
 from godel.v1 import types_pb2
 from runtime import wire_units
+from runtime.grpc_status import Exhausted
 from runtime.wire_classes import ClassNumbers, TooManyClasses
 from tests.unit.runtime.placement_world import a_batch, a_class, a_unit
 
@@ -95,7 +96,7 @@ CASES = [
         "groups[0].class.spec",
         classes=(types_pb2.ClassEntry(number=2),),
     ),
-    Case("no groups", one(), "groups", want_in_reason="0 groups"),
+    Case("no groups", one(), "groups", want_in_reason="1 to 16"),
     Case("too many groups", one(*[Group(class_number=1)] * (GROUPS_MAX + 1)), "groups"),
     Case("groups beyond a byte", one(*[Group(class_number=1)] * 300), "groups"),
     Case("a pin that no node can have", one(Group(class_number=1, pin="x" * 254)), "groups[0].pin"),
@@ -124,15 +125,18 @@ CASES = [
         want_count=2,
         want_refused=2,
     ),
-    Case(
-        "more items than the limit",
-        pb.SubmitRequest(units=[a_unit(str(i)) for i in range(101)]),
-        "",
-        want_in_reason="101 items",
-        want_count=101,
-        want_refused=101,
-    ),
+    Case("packed: more pins than groups", packed("a", pins=["n", "m"]), "packed.pins"),
 ]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [pb.SubmitRequest(units=[a_unit("a")] * 101), packed(*["a"] * 101)],
+    ids=["rows", "packed"],
+)
+def test_too_many_items_end_the_stream(request_: Any) -> None:
+    with pytest.raises(Exhausted, match="101 items in one request, limit 100"):
+        converted(request_)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

@@ -1,0 +1,240 @@
+"""Two API servers behind one set of questions: the real one, and the simulated one that lags.
+
+A question is a call of the binder's core (`cell.home`) or what the watch shows of an object. The
+real one is asked by the production client, `runtime.kubernetes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from cell.classes import ClassSpec
+from cell.home import (
+    Answered,
+    Code,
+    Evict,
+    ObjectView,
+    Post,
+    Read,
+    Relist,
+    Relisted,
+    Replica,
+    Watched,
+    WatchLost,
+)
+from cell.messages import RegisterNodes, RemoveNodes
+from cell.node import NodeSpec
+from runtime.kubernetes.access import Access
+from runtime.kubernetes.api import Api
+from runtime.kubernetes.home import KubernetesHome
+from runtime.kubernetes.objects import Name
+from runtime.log import Log
+from tests.controlplane.api import Api as AdminApi
+from tests.integration.kubernetes.pods import OURS, a_pod
+from tests.simulation.api_server import ApiServer
+from tests.simulation.world import MS, World
+
+WAIT_SECONDS = 20.0
+DEMAND = (("cpu", 100),)
+
+
+class Server(Protocol):
+    """What the contract asks of an API server. Names stand for pods and nodes."""
+
+    async def create(self, name: str) -> ObjectView:
+        """A controller makes an object of ours, as the watch shows it."""
+
+    async def bind(self, view: ObjectView, node: str) -> None:
+        """Somebody else binds it."""
+
+    async def delete(self, view: ObjectView) -> None:
+        """Somebody else deletes it."""
+
+    async def ask(self, make: Callable[[int], Any]) -> Any:
+        """Make a call under a fresh number; the answer."""
+
+    async def shown(self, replica: Replica, is_it: Callable[[ObjectView], bool]) -> ObjectView:
+        """Wait until the watch shows such a view."""
+
+    async def add_node(self, name: str) -> None:
+        """A node, awaited in the watch."""
+
+    async def drop_node(self, name: str) -> None:
+        """Its end, awaited in the watch."""
+
+
+async def post(server: Server, view: ObjectView, node: str, object_uid: int = 0) -> Code:
+    """The code of a Post."""
+    uid = object_uid or view.object
+    answer = await server.ask(lambda call: Post(call, view.replica, uid, node))
+    return Code(answer.code)
+
+
+async def evict(server: Server, view: ObjectView, object_uid: int = 0) -> Code:
+    """The code of an Evict."""
+    uid = object_uid or view.object
+    answer = await server.ask(lambda call: Evict(call, view.replica, uid))
+    return Code(answer.code)
+
+
+async def read(server: Server, replica: Replica) -> Answered:
+    """The answer to a Read."""
+    answer: Answered = await server.ask(lambda call: Read(call, replica))
+    return answer
+
+
+class Watcher:
+    """What the home tells, kept by call and by object."""
+
+    def __init__(self) -> None:
+        self.answers: dict[int, Any] = {}
+        self.views: dict[Replica, list[ObjectView]] = {}
+        self.nodes: dict[str, NodeSpec] = {}
+        self.losses = 0
+        self._calls = 0
+
+    def next_call(self) -> int:
+        self._calls += 1
+        return self._calls
+
+    def give(self, event: Any) -> None:
+        match event:
+            case WatchLost():
+                self.losses += 1
+            case Answered():
+                self.answers[event.call] = event
+            case Relisted():
+                self.answers[event.call] = event
+                self._take(event.objects)
+                self.nodes = {node.name: node for node in event.nodes}
+            case Watched():
+                self._take(event.objects)
+                self.nodes.update({node.name: node for node in event.nodes})
+                for name in event.removed:
+                    self.nodes.pop(name, None)
+
+    def _take(self, views: tuple[ObjectView, ...]) -> None:
+        for view in views:
+            self.views.setdefault(view.replica, []).append(view)
+
+    def find(self, replica: Replica, is_it: Callable[[ObjectView], bool]) -> ObjectView | None:
+        return next((view for view in self.views.get(replica, []) if is_it(view)), None)
+
+
+class SimulatedServer:
+    """The simulated API server, when it means well."""
+
+    def __init__(self) -> None:
+        self._world = World(1)
+        self._server = ApiServer(self._world)
+        self._watcher = Watcher()
+        self._node: Any = SimpleNamespace(life=1, give=self._watcher.give)
+        self._names = 0
+
+    async def start(self) -> None:
+        await self.ask(Relist)
+
+    async def create(self, name: str) -> ObjectView:
+        self._names += 1
+        replica = Replica(self._names, 0)
+        self._server.create(replica, ClassSpec(demand=DEMAND).encoded())
+        return await self.shown(replica, lambda view: True)
+
+    async def bind(self, view: ObjectView, node: str) -> None:
+        self._server.bind(view, node)
+
+    async def delete(self, view: ObjectView) -> None:
+        self._server.terminate(self._server.objects[view.replica])
+
+    async def ask(self, make: Callable[[int], Any]) -> Any:
+        call = make(self._watcher.next_call())
+        self._server.call(self._node, call)
+        return self._until(lambda: self._watcher.answers.get(call.call))
+
+    async def shown(self, replica: Replica, is_it: Callable[[ObjectView], bool]) -> ObjectView:
+        view: ObjectView = self._until(lambda: self._watcher.find(replica, is_it))
+        return view
+
+    async def add_node(self, name: str) -> None:
+        self._server.ask(RegisterNodes((NodeSpec(name),)), lambda acks: None)
+        self._until(lambda: name in self._watcher.nodes)
+
+    async def drop_node(self, name: str) -> None:
+        self._server.ask(RemoveNodes((name,)), lambda acks: None)
+        self._until(lambda: name not in self._watcher.nodes)
+
+    def _until(self, found: Callable[[], Any]) -> Any:
+        for _ in range(round(WAIT_SECONDS * 1000)):
+            if result := found():
+                return result
+            self._world.run_until(self._world.now_us + MS)
+        raise TimeoutError
+
+
+class RealServer:
+    """A namespace of a real API server, followed by the production client."""
+
+    def __init__(self, admin: AdminApi, namespace: str, kubeconfig: str) -> None:
+        self._admin = admin
+        self._namespace = namespace
+        self._watcher = Watcher()
+        self._api = Api(Access(kubeconfig))
+        self.log = io.StringIO()
+        self.home = KubernetesHome(self._api, OURS, self._watcher.give, Log("contract", self.log))
+
+    async def start(self) -> None:
+        await self._api.open()
+        await self.ask(Relist)
+
+    async def stop(self) -> None:
+        await self.home.close()
+        await self._api.close()
+
+    async def create(self, name: str) -> ObjectView:
+        path = f"/api/v1/namespaces/{self._namespace}/pods"
+        made = self._admin.create(path, a_pod(name))["metadata"]
+        replica = Name(self._namespace, name, made["uid"]).replica
+        return await self.shown(replica, lambda view: True)
+
+    async def bind(self, view: ObjectView, node: str) -> None:
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        body = {"metadata": {"name": self._path(view).rpartition("/")[2]}, "target": target}
+        self._admin.create(f"{self._path(view)}/binding", body)
+
+    async def delete(self, view: ObjectView) -> None:
+        self._admin.delete(self._path(view))
+
+    async def ask(self, make: Callable[[int], Any]) -> Any:
+        call = make(self._watcher.next_call())
+        self.home.perform(call)
+        return await self._until(lambda: self._watcher.answers.get(call.call))
+
+    async def shown(self, replica: Replica, is_it: Callable[[ObjectView], bool]) -> ObjectView:
+        view: ObjectView = await self._until(lambda: self._watcher.find(replica, is_it))
+        return view
+
+    async def lost(self, count: int) -> None:
+        """Wait until the watch was lost so many times."""
+        await self._until(lambda: self._watcher.losses >= count)
+
+    async def add_node(self, name: str) -> None:
+        self._admin.create("/api/v1/nodes", {"metadata": {"name": name}})
+        await self._until(lambda: name in self._watcher.nodes)
+
+    async def drop_node(self, name: str) -> None:
+        self._admin.delete(f"/api/v1/nodes/{name}")
+        await self._until(lambda: name not in self._watcher.nodes)
+
+    def _path(self, view: ObjectView) -> str:
+        name = self.home.pods.by_replica[view.replica]
+        return f"/api/v1/namespaces/{name.namespace}/pods/{name.name}"
+
+    async def _until(self, found: Callable[[], Any]) -> Any:
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not (result := found()):  # noqa: ASYNC110 - the client sets no event
+                await asyncio.sleep(0.01)
+        return result

@@ -1,0 +1,148 @@
+"""One contract, two API servers: the simulated lagging home must answer as the real one does.
+
+Each question is a test with its expected answer, run against both; a server that answers otherwise
+is found on its side. The real one is asked under a role that may do no more than the binder needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cell.home import Code, ObjectState, Relist, Replica
+from tests.controlplane.cluster import ControlPlane
+from tests.integration.kubernetes.servers import (
+    RealServer,
+    Server,
+    SimulatedServer,
+    evict,
+    post,
+    read,
+)
+
+ROLE = "contract-binder"
+RULES = [
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"]},
+    {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]},
+]
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(control_plane: ControlPlane) -> str:
+    """Somebody who may do what the binder does, and nothing else."""
+    role: dict[str, Any] = {"metadata": {"name": ROLE}, "rules": RULES}
+    control_plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+    return str(control_plane.user(ROLE, ROLE))
+
+
+@pytest.fixture(params=["simulated", "real"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """An API server with the nodes a and b."""
+    if request.param == "simulated":
+        simulated = SimulatedServer()
+        await simulated.start()
+        for name in ("a", "b"):
+            await simulated.add_node(name)
+        yield simulated
+        return
+    plane: ControlPlane = request.getfixturevalue("own_nodes")
+    namespace: str = request.getfixturevalue("namespace")
+    real = RealServer(plane.admin, namespace, request.getfixturevalue("kubeconfig"))
+    await real.start()
+    yield real
+    await real.stop()
+
+
+@pytest.fixture(scope="session")
+def own_nodes(control_plane: ControlPlane) -> ControlPlane:
+    """Nodes that no kubelet serves: what is bound there stays as it is."""
+    for name in ("a", "b"):
+        control_plane.admin.create("/api/v1/nodes", {"metadata": {"name": name}})
+    return control_plane
+
+
+async def test_pending_object_is_bound_and_shown(server: Server) -> None:
+    view = await server.create("p")
+    assert (view.state, view.node, view.is_ours) == (ObjectState.PENDING, "", True)
+    assert await post(server, view, "a") is Code.OK
+    bound = await server.shown(view.replica, lambda v: v.state is ObjectState.BOUND)
+    assert (bound.node, bound.object, bound.klass) == ("a", view.object, view.klass)
+    assert bound.version > view.version
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+async def test_bound_object_is_not_bound_again(server: Server, node: str) -> None:
+    """Not even to the same node: our own success retried looks like somebody else's."""
+    view = await server.create("p")
+    await post(server, view, "a")
+    assert await post(server, view, node) is Code.CONFLICT
+    found = (await read(server, view.replica)).found
+    assert found is not None
+    assert (found.state, found.node) == (ObjectState.BOUND, "a")
+
+
+async def test_object_that_somebody_else_bound_is_a_conflict(server: Server) -> None:
+    view = await server.create("p")
+    await server.bind(view, "b")
+    assert await post(server, view, "a") is Code.CONFLICT
+    bound = await server.shown(view.replica, lambda v: v.state is ObjectState.BOUND)
+    assert bound.node == "b"
+
+
+async def test_node_is_not_checked(server: Server) -> None:
+    view = await server.create("p")
+    assert await post(server, view, "nowhere") is Code.OK
+
+
+async def test_uid_of_another_object_is_a_conflict(server: Server) -> None:
+    view = await server.create("p")
+    assert await post(server, view, "a", object_uid=view.object + 1) is Code.CONFLICT
+    assert await evict(server, view, object_uid=view.object + 1) is Code.CONFLICT
+    found = (await read(server, view.replica)).found
+    assert found is not None
+    assert found.state is ObjectState.PENDING
+
+
+async def test_waiting_object_is_gone_at_once_when_evicted(server: Server) -> None:
+    view = await server.create("p")
+    assert await evict(server, view) is Code.OK
+    await server.shown(view.replica, lambda v: v.state is ObjectState.DELETED)
+    assert (await read(server, view.replica)).code is Code.GONE
+    assert await post(server, view, "a") is Code.GONE
+    assert await evict(server, view) is Code.GONE
+
+
+async def test_bound_object_goes_through_its_termination(server: Server) -> None:
+    view = await server.create("p")
+    await post(server, view, "a")
+    assert await evict(server, view) is Code.OK
+    going = await server.shown(view.replica, lambda v: v.state is ObjectState.TERMINATING)
+    assert going.node == "a"
+    assert await post(server, view, "b") is Code.CONFLICT
+
+
+async def test_unknown_name_is_gone(server: Server) -> None:
+    assert (await read(server, Replica(1 << 40, 1))).code is Code.GONE
+
+
+async def test_list_shows_what_is_there(server: Server) -> None:
+    kept, dropped = await server.create("kept"), await server.create("dropped")
+    await post(server, kept, "a")
+    await evict(server, dropped)
+    await server.shown(dropped.replica, lambda v: v.state is ObjectState.DELETED)
+    listed = await server.ask(Relist)
+    states = {view.replica: (view.state, view.node) for view in listed.objects}
+    assert states[kept.replica] == (ObjectState.BOUND, "a")
+    assert dropped.replica not in states
+    assert {"a", "b"} <= {node.name for node in listed.nodes}
+    assert listed.records == ()
+
+
+async def test_nodes_come_and_go_in_the_watch(server: Server) -> None:
+    await server.add_node("passing")
+    await server.drop_node("passing")
+    listed = await server.ask(Relist)
+    assert "passing" not in {node.name for node in listed.nodes}

@@ -1,0 +1,104 @@
+"""The production client on bad days of a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cell.home import Code, ObjectState, Relist
+from runtime.kubernetes import api
+from tests.controlplane.cluster import ControlPlane
+from tests.integration.kubernetes.pods import a_pod
+from tests.integration.kubernetes.servers import RealServer, post, read
+from tests.integration.kubernetes.test_contract import ROLE, RULES
+
+NAMESPACE = "home"
+
+
+def a_role(plane: ControlPlane, name: str, rules: list[dict[str, Any]]) -> None:
+    role: dict[str, Any] = {"metadata": {"name": name}, "rules": rules}
+    plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+
+
+async def a_server(plane: ControlPlane, kubeconfig: Path) -> RealServer:
+    plane.admin.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    server = RealServer(plane.admin, NAMESPACE, str(kubeconfig))
+    await server.start()
+    return server
+
+
+async def test_api_server_that_was_killed_is_followed_again(
+    own_control_plane: ControlPlane,
+) -> None:
+    plane = own_control_plane
+    plane.start()
+    a_role(plane, ROLE, RULES)
+    server = await a_server(plane, plane.user(ROLE, ROLE))
+    view = await server.create("before")
+    plane.kill_api_server()
+    await server.lost(1)
+    assert await post(server, view, "a") is Code.THROTTLED
+    assert (await read(server, view.replica)).code is Code.UNKNOWN
+    listing = asyncio.ensure_future(server.ask(Relist))
+    await asyncio.to_thread(plane.start_api_server)
+    listed = await listing
+    assert [v.replica for v in listed.objects] == [view.replica]
+    assert await post(server, view, "a") is Code.OK
+    await server.shown(view.replica, lambda v: v.state is ObjectState.BOUND)
+    await server.stop()
+
+
+async def test_permission_that_is_missing_is_named_in_the_log(
+    own_control_plane: ControlPlane,
+) -> None:
+    plane = own_control_plane
+    plane.start()
+    a_role(plane, ROLE, [rule for rule in RULES if rule["resources"] != ["pods/binding"]])
+    server = await a_server(plane, plane.user(ROLE, ROLE))
+    view = await server.create("p")
+    assert await post(server, view, "a") is Code.THROTTLED
+    assert "403" in server.log.getvalue()
+    assert "pods/binding" in server.log.getvalue()
+    found = (await read(server, view.replica)).found
+    assert found is not None
+    assert found.state is ObjectState.PENDING
+    await server.stop()
+
+
+async def test_token_that_was_replaced_is_read_again(own_control_plane: ControlPlane) -> None:
+    plane = own_control_plane
+    plane.start()
+    a_role(plane, ROLE, RULES)
+    plane.admin.create("/api/v1/namespaces", {"metadata": {"name": "accounts"}})
+    kubeconfig = plane.service_account("accounts", "binder", ROLE)
+    token_file = kubeconfig.with_name("token")
+    token = token_file.read_text()
+    token_file.write_text("of another cluster")
+    server = RealServer(plane.admin, NAMESPACE, str(kubeconfig))
+    starting = asyncio.ensure_future(server.start())
+    async with asyncio.timeout(30):
+        while "401" not in server.log.getvalue():  # noqa: ASYNC110 - the client sets no event
+            await asyncio.sleep(0.05)
+    assert not starting.done()
+    token_file.write_text(token)
+    await starting
+    await server.stop()
+
+
+async def test_long_list_comes_in_pages(
+    own_control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "PAGE_ITEMS", 4)
+    plane = own_control_plane
+    plane.start()
+    a_role(plane, ROLE, RULES)
+    server = await a_server(plane, plane.user(ROLE, ROLE))
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    for i in range(10):
+        plane.admin.create(path, a_pod(f"p{i}"))
+    listed = await server.ask(Relist)
+    assert len(listed.objects) == 10
+    await server.stop()
