@@ -28,6 +28,7 @@ WATCH_SECONDS = (240, 360)
 """The server ends a watch after such a time, drawn at random: not all watches at once."""
 SILENT_SECONDS_MAX = 90.0
 """Bookmarks come every minute; a watch that is silent for longer hangs."""
+CLOSE_SECONDS = 0.25
 JSON = "application/json"
 
 
@@ -95,6 +96,8 @@ class Api:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            # What aiohttp closes is closed by the loop a little later.
+            await asyncio.sleep(CLOSE_SECONDS)
 
     async def call(
         self,

@@ -16,7 +16,7 @@ from tests.controlplane.nodes import add_nodes, ready_nodes
 
 NODES = 3
 READY_SECONDS = 60.0
-FIXTURES = {"control_plane", "own_control_plane"}
+FIXTURES = {"control_plane", "bare_control_plane", "own_control_plane"}
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -50,6 +50,14 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
         cluster.processes.until(
             KWOK, lambda: len(ready_nodes(cluster.admin)) == NODES, READY_SECONDS
         )
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def bare_control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """etcd and the API server alone: what is bound stays as it is, for there is no kubelet."""
+    with _control_plane(request) as cluster:
+        cluster.start()
         yield cluster
 
 

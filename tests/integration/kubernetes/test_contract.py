@@ -31,11 +31,14 @@ RULES = [
 
 
 @pytest.fixture(scope="session")
-def kubeconfig(control_plane: ControlPlane) -> str:
-    """Somebody who may do what the binder does, and nothing else."""
+def kubeconfig(bare_control_plane: ControlPlane) -> str:
+    """Somebody who may do what the binder does, and nothing else, on a cluster of two nodes."""
+    plane = bare_control_plane
     role: dict[str, Any] = {"metadata": {"name": ROLE}, "rules": RULES}
-    control_plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
-    return str(control_plane.user(ROLE, ROLE))
+    plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+    for name in ("a", "b"):
+        plane.admin.create("/api/v1/nodes", {"metadata": {"name": name}})
+    return str(plane.user(ROLE, ROLE))
 
 
 @pytest.fixture(params=["simulated", "real"])
@@ -48,20 +51,13 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
             await simulated.add_node(name)
         yield simulated
         return
-    plane: ControlPlane = request.getfixturevalue("own_nodes")
-    namespace: str = request.getfixturevalue("namespace")
-    real = RealServer(plane.admin, namespace, request.getfixturevalue("kubeconfig"))
+    kubeconfig: str = request.getfixturevalue("kubeconfig")
+    plane: ControlPlane = request.getfixturevalue("bare_control_plane")
+    made = plane.admin.create("/api/v1/namespaces", {"metadata": {"generateName": "contract-"}})
+    real = RealServer(plane.admin, made["metadata"]["name"], kubeconfig)
     await real.start()
     yield real
     await real.stop()
-
-
-@pytest.fixture(scope="session")
-def own_nodes(control_plane: ControlPlane) -> ControlPlane:
-    """Nodes that no kubelet serves: what is bound there stays as it is."""
-    for name in ("a", "b"):
-        control_plane.admin.create("/api/v1/nodes", {"metadata": {"name": name}})
-    return control_plane
 
 
 async def test_pending_object_is_bound_and_shown(server: Server) -> None:
