@@ -74,8 +74,11 @@ class Auditor:
         unanswered = list(self._open.pop(node.name, {}).values())
         match node.role:
             case "binder":
-                self.nodes.restarted(unanswered, node.core.nodes(""))
+                # 1. A plan is committed. 2. Its node is cordoned. 3. The binder dies before it told
+                # of either: the claim is judged by the node as it was, too.
+                self.nodes.restarted(unanswered)
                 self.ledger.replace(node.core.ledger())
+                self.nodes.listed(node.core.nodes(""))
             case "scheduler":
                 self.tables.started(node)
             case "dispatcher":

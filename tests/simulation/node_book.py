@@ -41,10 +41,13 @@ class NodeBook:
         if isinstance(answer, Acks):
             self._apply(body, {item for item, _ in answer.refused}, is_sure=True)
 
-    def restarted(self, unanswered: list[Any], views: Iterable[NodeView]) -> None:
+    def restarted(self, unanswered: list[Any]) -> None:
         """The binder has restarted: requests without an answer may have taken effect, in order."""
         for body in unanswered:
             self._apply(body, set(), is_sure=False)
+
+    def listed(self, views: Iterable[NodeView]) -> None:
+        """A restarted binder shows its nodes: of the candidates these are left."""
         shown = {view.name: view for view in views if not view.is_removed}
         for name, candidates in self._nodes.items():
             left = tuple(node for node in candidates if _matches(node, shown.get(name)))
