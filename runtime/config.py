@@ -17,6 +17,8 @@ import msgspec
 ENVIRONMENT_PREFIX = "GODEL_"
 MESSAGE_BYTES_MAX = 16 << 20
 """Of one message of a client, unless configured."""
+WAIT_MS_MAX = 10_000
+"""Of a client for a record, unless configured."""
 T = TypeVar("T", bound="ServiceConfig")
 L = TypeVar("L", bound=msgspec.Struct)
 
@@ -30,6 +32,8 @@ class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     message_bytes_max: int = MESSAGE_BYTES_MAX
     """Bytes of one message; a larger one ends its call with RESOURCE_EXHAUSTED."""
+    wait_ms_max: int = WAIT_MS_MAX
+    """Who waits so long for a record, to be shown or answered something, is told UNAVAILABLE."""
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
