@@ -9,10 +9,13 @@ wait to be batched: whatever is ready leaves when the peer has taken what went b
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
+
+import msgspec
 
 from cell.messages import ITEMS_MAX, Summary, UnitView
 from cell.reasons import Refusal, Status
+from cell.settings import Positive
 from cell.unit import Word
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime import wire, wire_views
@@ -37,17 +40,17 @@ T = TypeVar("T")
 class PlacementLimits(ApiLimits, frozen=True, kw_only=True):
     """What clients may ask of the Placement API."""
 
-    items_max: int = ITEMS_MAX
+    items_max: Annotated[int, msgspec.Meta(ge=1, le=ITEMS_MAX)] = ITEMS_MAX
     """Items in one request; a larger one ends its call with RESOURCE_EXHAUSTED."""
-    submit_batches_max: int = 64
+    submit_batches_max: Positive = 64
     """Batches of one stream that are not answered yet; further ones stay unread."""
-    classes_max: int = 65_536
+    classes_max: Positive = 65_536
     """Classes of one stream or request; beyond it the stream ends with RESOURCE_EXHAUSTED."""
-    watchers_max: int = WATCHERS_MAX
+    watchers_max: Positive = WATCHERS_MAX
     """Watch calls at a time."""
-    watch_rows_max: int = WATCH_ROWS_MAX
+    watch_rows_max: Positive = WATCH_ROWS_MAX
     """Changes queued for one watcher; beyond it the call ends with RESOURCE_EXHAUSTED."""
-    message_rows_max: int = MESSAGE_ROWS_MAX
+    message_rows_max: Positive = MESSAGE_ROWS_MAX
     """Changes, or units and replicas, in one message to a client."""
 
 
@@ -79,7 +82,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         self.hub = WatchHub(limits.watchers_max, limits.watch_rows_max, limits.message_rows_max)
         shell.on_publish = self.hub.publish
         shell.wait_ms_max = limits.wait_ms_max
-        self._desk = SubmitDesk(shell)
+        self._desk = SubmitDesk(shell, limits.items_max)
 
     def add_to(self, server: Any) -> None:
         """Register with a server: one of the `add` of a Listener."""
