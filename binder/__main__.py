@@ -63,7 +63,7 @@ class Binder(Service[Settings]):
             return Hello(name=settings.name, role="binder", term=self._term)
 
         limits = section(ApiLimits, settings.api, "api")
-        api = ClusterServicer(shell, self._core)
+        api = ClusterServicer(shell, self._core, limits=limits)
         links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}))
         clients = Listener(
             settings.client_address, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max

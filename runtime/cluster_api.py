@@ -26,8 +26,9 @@ from cell.messages import (
 from cell.node import NodeSpec, Taint, normalise
 from cell.reasons import Refusal, Status
 from godel.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
+from runtime.config import ApiLimits
 from runtime.feed import Feed
-from runtime.loop import STORE_RETRY_AFTER_MS, Shell
+from runtime.loop import Shell
 from runtime.wire import check_count
 from runtime.wire_views import refused_items
 
@@ -50,9 +51,14 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
     """See the module."""
 
     def __init__(
-        self, shell: Shell, core: Ledger, feed: Feed[cluster_pb2.WatchLedgerReply] | None = None
+        self,
+        shell: Shell,
+        core: Ledger,
+        feed: Feed[cluster_pb2.WatchLedgerReply] | None = None,
+        limits: ApiLimits | None = None,
     ) -> None:
         self._shell = shell
+        shell.wait_ms_max = (limits or ApiLimits()).wait_ms_max
         self._core = core
         self._feed = Feed() if feed is None else feed
         shell.on_publish = self._publish
@@ -103,18 +109,12 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         refused: list[tuple[int, Refusal]],
     ) -> types_pb2.BatchReply:
         """The core's answer to the items `kept`, beside those refused already."""
-        whole: Refusal | None = None
-        if self._shell.store_fault:
-            reason = f"records cannot be written: {self._shell.store_fault}"
-            whole = Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS)
-        elif kept:
-            answer: Acks | Refusal = await self._shell.ask(body)
+        if kept:
+            answer: Acks | Refusal = self._shell.store_refusal or await self._shell.ask(body)
             if isinstance(answer, Refusal):
-                whole = answer
+                refused += [(i, answer) for i in kept]
             else:
                 refused += [(kept[i], refusal) for i, refusal in answer.refused]
-        if whole is not None:
-            refused += [(i, whole) for i in kept]
         refused.sort(key=lambda item: item[0])
         return types_pb2.BatchReply(count=count, refused=refused_items(refused))
 

@@ -14,9 +14,13 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
+from cell.settings import Positive
+
 ENVIRONMENT_PREFIX = "GODEL_"
 MESSAGE_BYTES_MAX = 16 << 20
 """Of one message of a client, unless configured."""
+WAIT_MS_MAX = 10_000
+"""Of a client for a record, unless configured."""
 T = TypeVar("T", bound="ServiceConfig")
 L = TypeVar("L", bound=msgspec.Struct)
 
@@ -28,8 +32,10 @@ class BadConfig(ValueError):
 class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What clients may ask of any service; each API adds its own."""
 
-    message_bytes_max: int = MESSAGE_BYTES_MAX
+    message_bytes_max: Positive = MESSAGE_BYTES_MAX
     """Bytes of one message; a larger one ends its call with RESOURCE_EXHAUSTED."""
+    wait_ms_max: Positive = WAIT_MS_MAX
+    """Who waits so long for a record, to be shown or answered something, is told UNAVAILABLE."""
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ class Feed(Generic[T]):
     async def following(
         self, shell: Shell, view: Callable[[], V]
     ) -> AsyncIterator[tuple[V, Follower[T]]]:
-        """`view()` now, and a follower of what is published after it. Raises FeedFull.
+        """`view()` now, and a follower of what is published after it. Raises CallRefused.
 
         The view shows what the core has decided; news of it that waits for a record is passed over,
         because following begins behind it.
@@ -94,17 +94,11 @@ class Feed(Generic[T]):
         if len(self._followers) >= self._followers_max:
             raise FeedFull(f"{self._followers_max} already follow")
         follower: Follower[T] = Follower()
-        begun = asyncio.get_running_loop().create_future()
-        state = view()
 
         def begin() -> None:
-            if not begun.done():
-                self._followers[follower] = None
-                begun.set_result(None)
+            self._followers[follower] = None
 
-        shell.behind_effects(begin)
         try:
-            await begun
-            yield state, follower
+            yield await shell.read(view, begin), follower
         finally:
             self._followers.pop(follower, None)

@@ -3,7 +3,7 @@
 Services put events in; the shell drains the inbox, calls the core and performs effects first in,
 first out. What must hold: nothing behind a Persist happens before that record is durable; a Send
 goes into the session in which the core asked for it, or nowhere; an exception in a core ends the
-process.
+process. Whoever waits for a record waits no longer than `wait_ms_max`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from cell.effects import (
     Answer,
@@ -27,7 +27,10 @@ from cell.effects import (
     Tick,
     WakeAt,
 )
+from cell.reasons import Refusal, Status
 from runtime.clock import Clock
+from runtime.config import WAIT_MS_MAX
+from runtime.grpc_status import CallRefused
 from runtime.log import Log
 from runtime.store import Store, TermLost
 
@@ -35,6 +38,7 @@ DRAIN_US_MAX = 10_000
 """The inbox is left to the other callbacks of the loop after this time."""
 CRASH_STATUS = 70
 STORE_RETRY_AFTER_MS = 1000
+T = TypeVar("T")
 
 
 class Core(Protocol):
@@ -61,6 +65,8 @@ class Shell:
         self.core = core
         self.clock = clock
         self.log = log
+        self.wait_ms_max = WAIT_MS_MAX
+        """Who waits for a record so long is told UNAVAILABLE."""
         self.store_fault = ""
         """Why records cannot be written at present; submissions are refused meanwhile."""
         self.on_publish: Callable[[Any], None] = lambda body: None
@@ -71,7 +77,9 @@ class Shell:
         self._is_draining = False
         self._ports: dict[str, Port] = {}
         self._waiting: deque[int | Callable[[], None]] = deque()
-        self._answers: dict[int, Callable[[Any], None]] = {}
+        self._answers: dict[int, tuple[float, Callable[[Any], None]]] = {}
+        """Until when it is waited for, by token: the first ends first."""
+        self._is_expiring = False
         self._tokens = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_us = 0
@@ -89,31 +97,70 @@ class Shell:
             self._is_draining = True
             self._loop.call_soon(self._drain)
 
+    @property
+    def store_refusal(self) -> Refusal | None:
+        """Why nothing can be accepted at present."""
+        return self._unwritten() if self.store_fault else None
+
+    def _unwritten(self, outcome: str = "") -> Refusal:
+        why = f"cannot be written: {self.store_fault}" if self.store_fault else "are written slowly"
+        reason = f"records {why}{outcome}"
+        return Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS)
+
     def request(self, body: Any, answer: Callable[[Any], None]) -> None:
-        """Put a Request; `answer` is called with the body of its Answer."""
+        """Put a Request; `answer` is called with the body of its Answer, or with a Refusal when
+        that came too late: what was asked for may still be done then."""
         self._tokens += 1
-        self._answers[self._tokens] = answer
+        self._answers[self._tokens] = (self._loop.time() + self.wait_ms_max / 1000, answer)
         self.put(Request(self._tokens, body))
+        if not self._is_expiring:
+            self._is_expiring = True
+            self._loop.call_later(self.wait_ms_max / 1000, self._expire)
+
+    def _expire(self) -> None:
+        """Answer for those whose records come too late."""
+        now = self._loop.time()
+        while self._answers:
+            token, (until, answer) = next(iter(self._answers.items()))
+            if until > now:
+                self._loop.call_later(until - now, self._expire)
+                return
+            del self._answers[token]
+            answer(self._unwritten("; this may still be done when they are"))
+        self._is_expiring = False
 
     async def ask(self, body: Any) -> Any:
-        """Put a Request and wait for the body of its Answer."""
+        """Put a Request and wait for the body of its Answer; see `request`."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self.request(body, lambda result: None if future.done() else future.set_result(result))
         return await future
 
-    async def read(self, view: Callable[[], Any]) -> Any:
-        """`view()` of the core between two events, once all that it may show is durable."""
-        future: asyncio.Future[Any] = self._loop.create_future()
-        result = view()
-        self.behind_effects(lambda: None if future.done() else future.set_result(result))
-        return await future
+    async def read(self, view: Callable[[], T], at_once: Callable[[], None] = lambda: None) -> T:
+        """`view()` of the core between two events, once all that it may show is durable.
 
-    def behind_effects(self, action: Callable[[], None]) -> None:
-        """Call `action` once all effects the core has returned so far are performed."""
-        if self._waiting:
-            self._waiting.append(action)
-        else:
-            action()
+        `at_once` is called at that moment: published before it is what the view shows, published
+        after it is what came later. Raises CallRefused, and what `at_once` raises.
+        """
+        shown = view()
+        if not self._waiting:
+            at_once()
+            return shown
+        durable: asyncio.Future[None] = self._loop.create_future()
+
+        def show() -> None:
+            if not durable.done():
+                try:
+                    at_once()
+                    durable.set_result(None)
+                except CallRefused as refused:
+                    durable.set_exception(refused)
+
+        self._waiting.append(show)
+        try:
+            await asyncio.wait_for(durable, self.wait_ms_max / 1000)
+        except TimeoutError:
+            raise CallRefused(self._unwritten()) from None
+        return shown
 
     def _from_thread(self, call: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
@@ -171,9 +218,8 @@ class Shell:
     def _perform(self, effect: Effect) -> None:
         match effect:
             case Answer(token=token, body=body):
-                answer = self._answers.pop(token, None)
-                if answer is not None:
-                    answer(body)
+                if waits := self._answers.pop(token, None):
+                    waits[1](body)
             case Publish(body=body):
                 self.on_publish(body)
             case _:

@@ -8,12 +8,14 @@ wait to be batched: whatever is ready leaves when the peer has taken what went b
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Protocol, TypeVar
+
+import msgspec
 
 from cell.messages import ITEMS_MAX, Summary, UnitView
 from cell.reasons import Refusal, Status
+from cell.settings import Positive
 from cell.unit import Word
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime import wire, wire_views
@@ -21,12 +23,11 @@ from runtime.config import ApiLimits
 from runtime.grpc_status import CallRefused, Exhausted
 from runtime.loop import Shell
 from runtime.submit_desk import SubmitDesk
-from runtime.submit_stream import SubmitStream, refused_of, store_refusal
+from runtime.submit_stream import SubmitStream, refused_of
 from runtime.watch import (
     MESSAGE_ROWS_MAX,
     WATCH_ROWS_MAX,
     WATCHERS_MAX,
-    TooManyWatchers,
     Watcher,
     WatchHub,
 )
@@ -39,20 +40,18 @@ T = TypeVar("T")
 class PlacementLimits(ApiLimits, frozen=True, kw_only=True):
     """What clients may ask of the Placement API."""
 
-    items_max: int = ITEMS_MAX
+    items_max: Annotated[int, msgspec.Meta(ge=1, le=ITEMS_MAX)] = ITEMS_MAX
     """Items in one request; a larger one ends its call with RESOURCE_EXHAUSTED."""
-    submit_batches_max: int = 64
+    submit_batches_max: Positive = 64
     """Batches of one stream that are not answered yet; further ones stay unread."""
-    classes_max: int = 65_536
+    classes_max: Positive = 65_536
     """Classes of one stream or request; beyond it the stream ends with RESOURCE_EXHAUSTED."""
-    watchers_max: int = WATCHERS_MAX
+    watchers_max: Positive = WATCHERS_MAX
     """Watch calls at a time."""
-    watch_rows_max: int = WATCH_ROWS_MAX
+    watch_rows_max: Positive = WATCH_ROWS_MAX
     """Changes queued for one watcher; beyond it the call ends with RESOURCE_EXHAUSTED."""
-    message_rows_max: int = MESSAGE_ROWS_MAX
+    message_rows_max: Positive = MESSAGE_ROWS_MAX
     """Changes, or units and replicas, in one message to a client."""
-    read_ms_max: int = 10_000
-    """A reader waits so long for what it would see to be durable, then it is told UNAVAILABLE."""
 
 
 class PlacementViews(Protocol):
@@ -82,7 +81,8 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         self._limits = limits = limits or PlacementLimits()
         self.hub = WatchHub(limits.watchers_max, limits.watch_rows_max, limits.message_rows_max)
         shell.on_publish = self.hub.publish
-        self._desk = SubmitDesk(shell)
+        shell.wait_ms_max = limits.wait_ms_max
+        self._desk = SubmitDesk(shell, limits.items_max)
 
     def add_to(self, server: Any) -> None:
         """Register with a server: one of the `add` of a Listener."""
@@ -123,7 +123,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
 
     async def Get(self, request: placement_pb2.GetRequest, context: Any) -> placement_pb2.UnitView:
         """Show one unit."""
-        view = await self._read(lambda: self._core.unit(request.key), context)
+        view = await self._shell.read(lambda: self._core.unit(request.key))
         if view is None:
             reason = f"no unit has the key {request.key!r}"
             raise CallRefused(Refusal(Status.NOT_FOUND, "", reason))
@@ -144,7 +144,7 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
             units = self._core.units(request.prefix, word, request.count_max)
             return self._core.summary(), units
 
-        counts, units = await self._read(view, context)
+        counts, units = await self._shell.read(view)
         await context.write(placement_pb2.ListReply(summary=wire_views.summary(counts)))
         for page in wire_views.pages(units, self._limits.message_rows_max):
             await context.write(placement_pb2.ListReply(units=page))
@@ -157,8 +157,8 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         try:
             units: list[UnitView] = []
             if request.is_snapshot_wanted:
-                units = await self._read(
-                    lambda: self._core.units_whole(request.prefix), context, watch.begin
+                units = await self._shell.read(
+                    lambda: self._core.units_whole(request.prefix), watch.begin
                 )
             else:
                 watch.begin()
@@ -171,39 +171,12 @@ class PlacementServicer(placement_pb2_grpc.PlacementServicer):
         body = converted.body
         if body is None:
             answer = None
-        elif refusal := store_refusal(self._shell):
+        elif refusal := self._shell.store_refusal:
             answer = refusal
         else:
             self._desk.flush()
             answer = await self._shell.ask(body)
         return types_pb2.BatchReply(count=converted.count, refused=refused_of(converted, answer))
-
-    async def _read(
-        self, view: Callable[[], T], context: Any, at_once: Callable[[], None] = lambda: None
-    ) -> T:
-        """`view()` of the core once all that it may show is durable.
-
-        `at_once` is called at that moment: published before it is what the view shows, published
-        after it is what came later.
-        """
-        read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def show() -> None:
-            if not read.done():
-                try:
-                    at_once()
-                    read.set_result(None)
-                except TooManyWatchers as error:
-                    read.set_exception(error)
-
-        shown = view()
-        self._shell.behind_effects(show)
-        try:
-            await asyncio.wait_for(read, self._limits.read_ms_max / 1000)
-        except TimeoutError:
-            reason = self._shell.store_fault or "records are written too slowly"
-            raise CallRefused(Refusal(Status.UNAVAILABLE, "", reason)) from None
-        return shown
 
 
 class _Watch:

@@ -26,9 +26,10 @@ from cell.release import (
 from cell.unit import GROUPS_MAX, Place
 from godel.v1 import release_pb2, release_pb2_grpc
 from runtime.class_message import class_message
+from runtime.config import ApiLimits
 from runtime.feed import Feed
 from runtime.grpc_status import CallRefused
-from runtime.loop import STORE_RETRY_AFTER_MS, Shell
+from runtime.loop import Shell
 from runtime.wire_classes import class_spec
 
 SERVICE = "godel.v1.Release"
@@ -38,8 +39,9 @@ DELETED = "Deleted"
 class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
     """See the module."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, limits: ApiLimits | None = None) -> None:
         self._shell = shell
+        shell.wait_ms_max = (limits or ApiLimits()).wait_ms_max
         self._feeds: dict[str, Feed[RollingsetView]] = {}
         shell.on_publish = self._publish
 
@@ -99,10 +101,8 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
 
     async def _change(self, body: Any) -> release_pb2.RollingsetView:
         """A request that changes something; refused while nothing can be written."""
-        fault = self._shell.store_fault
-        if fault:
-            reason = f"records cannot be written: {fault}"
-            raise CallRefused(Refusal(Status.UNAVAILABLE, "", reason, STORE_RETRY_AFTER_MS))
+        if refusal := self._shell.store_refusal:
+            raise CallRefused(refusal)
         view: RollingsetView = await self._ask(body)
         return view_message(view)
 

@@ -15,7 +15,7 @@ from itertools import accumulate
 import numpy as np
 
 from cell.classes import ClassSpec
-from cell.messages import ITEMS_MAX, Acks, Submit
+from cell.messages import Acks, Submit
 from cell.reasons import Refusal
 from cell.unit import NO_PIN, GroupBatch, UnitBatch
 from runtime.loop import Shell
@@ -31,7 +31,7 @@ OnAnswer = Callable[[Acks | Refusal], None]
 class SubmitDesk:
     """Collects the batches of one service."""
 
-    def __init__(self, shell: Shell, items_max: int = ITEMS_MAX) -> None:
+    def __init__(self, shell: Shell, items_max: int) -> None:
         self._shell = shell
         self._items_max = items_max
         self._pending: list[tuple[Submit, OnAnswer]] = []

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from cell.messages import Acks, Submit
-from cell.reasons import Refusal, Status
+from cell.reasons import Refusal
 from godel.v1 import placement_pb2, types_pb2
 from runtime import wire, wire_units, wire_views
 from runtime.link_rpc import END
-from runtime.loop import STORE_RETRY_AFTER_MS, Shell
+from runtime.loop import Shell
 from runtime.submit_desk import SubmitDesk
 from runtime.wire_classes import ClassNumbers
 
@@ -83,7 +83,7 @@ class SubmitStream:
         self._slots.append(slot)
         if not isinstance(converted.body, Submit):
             self._answer(slot, None)
-        elif refusal := store_refusal(self._shell):
+        elif refusal := self._shell.store_refusal:
             self._answer(slot, refusal)
         else:
             self._desk.put(converted.body, partial(self._answer, slot))
@@ -120,13 +120,3 @@ def refused_of(converted: wire.Converted, answer: Answer) -> list[types_pb2.Refu
     if not refused:
         return []
     return wire_views.refused_items(sorted(refused, key=lambda entry: entry[0]))
-
-
-def store_refusal(shell: Shell) -> Refusal | None:
-    """Why nothing can be accepted at present."""
-    if not shell.store_fault:
-        return None
-    is_full = "full" in shell.store_fault
-    status = Status.RESOURCE_EXHAUSTED if is_full else Status.UNAVAILABLE
-    reason = f"records cannot be written: {shell.store_fault}"
-    return Refusal(status, "", reason, STORE_RETRY_AFTER_MS)

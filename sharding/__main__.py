@@ -59,7 +59,7 @@ class Sharding(Service[Settings]):
         from runtime.servers import Listener
 
         limits = section(ApiLimits, settings.api, "api")
-        api = ReleaseServicer(shell)
+        api = ReleaseServicer(shell, limits)
         clients = Listener(
             settings.client_address, ["godel.v1.Release"], [api.add_to], limits.message_bytes_max
         )

@@ -5,30 +5,35 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from cell.classes import BadSpec, normalise
+from cell.messages import ITEMS_MAX
 from cell.reasons import Refusal, Status
 from cell.release import ReleaseColumn, RollingsetSpec
-from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place
+from cell.settings import Natural, Positive
+from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place
 from sharding.rolling import share_ceil, share_floor
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Named limits of a rolling controller."""
 
-    rollingsets_max: int = 1000
-    rows_max: int = 1000
-    columns_max: int = GROUPS_MAX
-    replicas_per_row_max: int = REPLICAS_MAX
-    name_bytes_max: int = 200
-    versions_max: int = 16
-    call_items_max: int = 500
+    rollingsets_max: Positive = 1000
+    rows_max: Positive = 1000
+    columns_max: Annotated[int, msgspec.Meta(ge=1, le=GROUPS_MAX)] = GROUPS_MAX
+    replicas_per_row_max: Annotated[int, msgspec.Meta(ge=1, le=REPLICAS_MAX)] = REPLICAS_MAX
+    name_bytes_max: Annotated[int, msgspec.Meta(ge=1, le=KEY_BYTES_MAX - 22)] = 200
+    """Of a rollingset or a column; keys of units are longer by row and incarnation."""
+    versions_max: Positive = 16
+    call_items_max: Annotated[int, msgspec.Meta(ge=1, le=ITEMS_MAX)] = 500
     """Items of one Call."""
-    retry_ms_min: int = 100
-    recover_backoff_ms_min: int = 1000
-    recover_backoff_ms_max: int = 60_000
-    steady_ms: int = 60_000
+    retry_ms_min: Positive = 100
+    recover_backoff_ms_min: Positive = 1000
+    recover_backoff_ms_max: Positive = 60_000
+    steady_ms: Natural = 60_000
     """A row that served this long has its recovery backoff forgotten."""
 
 

@@ -22,8 +22,10 @@ from cell.effects import (
     WakeAt,
 )
 from cell.link import Hello
+from cell.reasons import Status
+from runtime.grpc_status import CallRefused
 from runtime.loop import CRASH_STATUS, Shell
-from tests.unit.runtime.shells import HandStore, Peer, ScriptedCore, a_shell, turns
+from tests.unit.runtime.shells import HandStore, Peer, ScriptedCore, a_shell, turns, until
 
 HELLO = Hello(name="p", role="peer")
 
@@ -166,6 +168,57 @@ async def test_a_read_shows_only_what_is_durable() -> None:
     assert not read.done()
     world.store.on_durable(1)
     assert await read == 1
+
+
+async def test_whoever_asks_is_told_after_a_while_that_nothing_is_written() -> None:
+    world = World()
+    world.shell.wait_ms_max = 30
+    world.core.script["submit"] = [Persist("r"), lambda event: Answer(event.token, "ack")]
+    answers: list[Any] = []
+    begun = asyncio.get_running_loop().time()
+    world.shell.request("submit", answers.append)
+    await until(lambda: answers)
+    assert asyncio.get_running_loop().time() - begun >= 0.03
+    world.store.on_health(False, "database or disk is full")
+    await turns()
+    slow, full = answers.pop(), await world.shell.ask("submit")
+    assert slow.status == full.status == Status.UNAVAILABLE
+    assert slow.reason == "records are written slowly; this may still be done when they are"
+    assert "cannot be written: database or disk is full; this may still be done" in full.reason
+    assert world.shell.store_refusal is not None
+    assert world.shell.store_refusal.reason == "records cannot be written: database or disk is full"
+    world.store.on_durable(2)
+    await turns()
+    assert answers == []
+
+
+async def test_one_who_asks_later_waits_as_long() -> None:
+    world = World()
+    world.shell.wait_ms_max = 60
+    loop = asyncio.get_running_loop()
+    waited: list[float] = []
+    for _ in range(3):
+        begun = loop.time()
+        world.shell.request("never", lambda _, begun=begun: waited.append(loop.time() - begun))  # type: ignore[misc]
+        await asyncio.sleep(0.02)
+    await until(lambda: len(waited) == 3)
+    assert min(waited) >= 0.06
+
+
+async def test_a_reader_is_told_after_a_while_and_its_moment_does_not_come() -> None:
+    world = World()
+    world.shell.wait_ms_max = 30
+    world.core.script["go"] = [Persist("r")]
+    world.shell.put(Received("p", "go"))
+    world.store.on_health(False, "database or disk is full")
+    await turns()
+    with pytest.raises(CallRefused, match="cannot be written: database or disk is full"):
+        await world.shell.read(lambda: 1, lambda: world.left.append("begun"))
+    world.store.on_durable(1)
+    await turns()
+    assert world.left == []
+    assert await world.shell.read(lambda: 2, lambda: world.left.append("begun")) == 2
+    assert world.left == ["begun"]
 
 
 async def test_the_earliest_wake_counts_and_ticks_once() -> None:
