@@ -130,8 +130,8 @@ class Assignments(Table):
     """Dispatcher → scheduler: what to place. Rows of one unit are consecutive and in one message.
 
     Place at least `min` and at most `count` replicas of the group, ordinals from `first` on; a unit
-    with fewer than all its minima gets nothing. `klass` indexes the stream's classes, `pin` the
-    message's names.
+    with fewer than all its minima gets nothing. What waits of a group may be several rows. `klass`
+    indexes the stream's classes, `pin` the message's names.
     """
 
     handle: U32
@@ -184,7 +184,7 @@ class PlanOp(IntEnum):
 class PlanRows(Table):
     """Scheduler → binder: one replica per row; a unit's rows are consecutive and in one message.
 
-    `min` repeats the group's minimum; `node` and `incarnation` are the binder's.
+    `min` repeats the minimum of the whole group; `node` and `incarnation` are the binder's.
     """
 
     op: U8

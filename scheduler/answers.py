@@ -27,7 +27,7 @@ def plan_rows(queued: Queued, out: Placements, tables: NodeTables) -> PlanRows:
         group=rows.group[row],
         ordinal=rows.first[row] + out.nth.astype(np.uint32),
         klass=queued.batch.klass[row].astype(np.uint32),
-        min=rows.min[row],
+        min=queued.least[row],
         node=out.node.astype(np.uint32),
         incarnation=tables.incarnations[out.node],
     )

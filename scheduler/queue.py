@@ -23,6 +23,8 @@ class Queued(msgspec.Struct):
     rows: Assignments
     pins: tuple[str, ...]
     batch: Batch
+    least: NDArray[np.uint32]
+    """[row]: the minimum of the row's whole group."""
     unit: int = 0
 
     @property
@@ -57,7 +59,23 @@ def queued(assign: Assign, classes: NDArray[np.int32]) -> Queued:
         want=want,
         min=rows.min.astype(np.int64),
     )
-    return Queued(assign.term, rows, assign.pins, batch)
+    return Queued(assign.term, rows, assign.pins, batch, _group_minima(rows, start))
+
+
+def _group_minima(rows: Assignments, start: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """What is needed of each row's group.
+
+    1. Of a group of four, needed whole, replica 1 is bound. 2. The rest is assigned as two rows,
+    with minima 1 and 2. 3. Replica 0 comes to nothing at the binder: two are not enough.
+    """
+    is_first = np.empty(len(rows), np.bool_)
+    is_first[1:] = rows.group[1:] != rows.group[:-1]
+    is_first[start[:-1]] = True
+    if is_first.all():
+        return rows.min
+    first = is_first.nonzero()[0]
+    sizes = np.diff(np.append(first, len(rows)))
+    return np.repeat(np.add.reduceat(rows.min, first), sizes).astype(np.uint32)
 
 
 def unit_starts(rows: Assignments | PlanRows) -> NDArray[np.int64]:

@@ -79,6 +79,16 @@ def test_classes_of_units_given_back_are_known_afterwards() -> None:
     ]
 
 
+def test_rows_of_one_group_name_what_is_needed_of_the_whole_group() -> None:
+    """1. Of a group of four, needed whole, replica 1 is bound. 2. The rest is assigned as two rows.
+    3. One of the three is lost at the binder: the others are not enough."""
+    bench = Bench(nodes(2))
+    rest = U(1, (G(), G(count=2, first=2), G(group=1, count=2, min=1)))
+    (plan,) = plans(bench.assign(rest, a_unit(2)))
+    least = {(row["uid_lo"], row["group"]): row["min"] for row in plan.rows.rows()}
+    assert least == {(1, 0): 3, (1, 1): 1, (2, 0): 1}
+
+
 # Sessions
 
 
