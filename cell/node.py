@@ -11,7 +11,7 @@ from enum import IntEnum
 import msgspec
 
 from cell.classes import AMOUNT_MAX, LABEL_BYTES_MAX, POD_SLOT, BadSpec
-from cell.names import UNSHOWABLE, is_showable
+from cell.names import NAME_BYTES_MAX, UNSHOWABLE, is_showable
 
 NODES_MAX = 1 << 20
 """Nodes in one cluster."""
@@ -19,7 +19,6 @@ NODE_RESOURCES_MAX = 64
 """Entries of the resource dictionary."""
 NODE_LABELS_MAX = 256
 NODE_TAINTS_MAX = 64
-NAME_BYTES_MAX = 253
 PODS_DEFAULT = 110
 """Pod slots of a node that declares none, the kubelet's default."""
 HOSTNAME_LABEL = "kubernetes.io/hostname"

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
+from cell.names import is_name
 from cell.settings import Positive
 
 ENVIRONMENT_PREFIX = "GODEL_"
@@ -103,9 +104,12 @@ def load(
     fields.update({name: value for name, value in overrides.items() if value is not None})
     refuse_unknown(kind, fields, "")
     try:
-        return msgspec.convert(fields, kind)
+        settings = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise BadConfig(str(error)) from None
+    if not is_name(settings.name):
+        raise BadConfig(f"name: {settings.name!r} cannot name a service to its peers")
+    return settings
 
 
 def section(kind: type[L], fields: Mapping[str, Any], name: str = "limits") -> L:

@@ -130,7 +130,7 @@ class Session:
             elif self.peer:
                 self._shell.put(Received(self.peer, body))
         if self._link.is_ended:
-            self.end("gap or incompatible protocol")
+            self.end("a gap, or a Hello that cannot be taken")
 
     def _greet(self, hello: Hello) -> None:
         if hello.role not in self._roles:

@@ -234,8 +234,20 @@ async def test_a_peer_of_another_role_is_turned_away(path: Path) -> None:
                 Frame(1, 1, Hello(name="s", role="scheduler", protocol_min=PROTOCOL_MAX + 1))
             )
         ],
+        [
+            encode_frame(Frame(1, 1, Hello(name="s", role="scheduler"))),
+            encode_frame(Frame(1, 2, Hello(name="t", role="scheduler"))),
+        ],
+        [encode_frame(Frame(1, 1, Hello(name="", role="scheduler")))],
     ],
-    ids=["a malformed column first", "columns of two lengths", "a gap", "another protocol"],
+    ids=[
+        "a malformed column first",
+        "columns of two lengths",
+        "a gap",
+        "another protocol",
+        "another name",
+        "no name",
+    ],
 )
 async def test_what_a_peer_says_wrong_ends_its_session_and_no_other(
     frames: list[link_pb2.Frame], path: Path
