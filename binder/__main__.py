@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ApiLimits, ServiceConfig, section
+from runtime.config import ServiceConfig, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class Settings(ServiceConfig, frozen=True, kw_only=True):
-    """The binder's settings; `limits` are those of `binder.config`."""
+    """The binder's settings; `limits` are those of `binder.config`, `api` those of
+    `runtime.cluster_api`."""
 
     name: str = "binder"
 
@@ -34,8 +35,10 @@ class Binder(Service[Settings]):
         """See Service."""
         from binder.config import BinderConfig
         from binder.core import BinderCore
+        from runtime.cluster_api import ClusterLimits
 
         self._term = term
+        self._api = section(ClusterLimits, settings.api, "api")
         self._core = BinderCore(term, section(BinderConfig, settings.limits))
         return self._core
 
@@ -56,20 +59,23 @@ class Binder(Service[Settings]):
         """See Service."""
         from cell.link import Hello
         from runtime.cluster_api import ClusterServicer
-        from runtime.link_rpc import MESSAGE_BYTES_MAX, LinkServicer
+        from runtime.link_rpc import LinkServicer
         from runtime.servers import Listener
 
         def hello() -> Hello:
             return Hello(name=settings.name, role="binder", term=self._term)
 
-        limits = section(ApiLimits, settings.api, "api")
-        api = ClusterServicer(shell, self._core, limits=limits)
-        links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}))
+        limits = self._api
+        api = ClusterServicer(shell, self._core, limits)
+        links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}), settings.links)
         clients = Listener(
             settings.client_address, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max
         )
         peers = Listener(
-            settings.link_address, ["godel.v1.Link"], [links.add_to], MESSAGE_BYTES_MAX
+            settings.link_address,
+            ["godel.v1.Link"],
+            [links.add_to],
+            settings.links.message_bytes_max,
         )
         return Wiring((clients, peers))
 

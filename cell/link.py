@@ -1,9 +1,10 @@
 """The link discipline: one ordered stream per peer over a transport that may lose, double or
 reorder.
 
-Used by the runtime's shell and by the simulator alike. A session begins with a Hello each way,
-frames are numbered, a doubled frame is dropped, a gap or silence ends the session, and frames of an
-ended session are ignored. The dialer opens sessions; numbers of sessions only grow per dialer.
+Used by the runtime's shell and by the simulator alike. A session begins with one Hello each way,
+which names the peer as long as it lasts; frames are numbered, a doubled frame is dropped, a gap or
+silence ends the session, and frames of an ended session are ignored. The dialer opens sessions;
+numbers of sessions only grow per dialer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
+from cell.names import is_name
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
@@ -100,11 +103,13 @@ class Link:
         if frame.body is None:
             return [], []
         self._received = frame.seq
-        if isinstance(frame.body, Hello):
-            if not self._is_compatible(frame.body):
-                self.end()
-                return [], []
-            self.is_up = True
+        is_first = frame.seq == 1
+        if is_first is not isinstance(frame.body, Hello) or (
+            is_first and not self._is_acceptable(frame.body)
+        ):
+            self.end()
+            return [], []
+        self.is_up = True
         return [frame.body], replies
 
     def tick(self, now_us: int) -> Frame | None:
@@ -135,8 +140,10 @@ class Link:
         self._sent = self._received = 0
         self._heard_at_us = self._spoke_at_us = now_us
 
-    def _is_compatible(self, hello: Hello) -> bool:
+    def _is_acceptable(self, hello: Hello) -> bool:
         return (
-            hello.protocol_min <= self._hello.protocol_max
+            is_name(hello.name)
+            and 0 <= hello.partition < hello.partitions
+            and hello.protocol_min <= self._hello.protocol_max
             and self._hello.protocol_min <= hello.protocol_max
         )

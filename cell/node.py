@@ -11,6 +11,7 @@ from enum import IntEnum
 import msgspec
 
 from cell.classes import AMOUNT_MAX, LABEL_BYTES_MAX, POD_SLOT, BadSpec
+from cell.names import NAME_BYTES_MAX, UNSHOWABLE, is_showable
 
 NODES_MAX = 1 << 20
 """Nodes in one cluster."""
@@ -18,7 +19,6 @@ NODE_RESOURCES_MAX = 64
 """Entries of the resource dictionary."""
 NODE_LABELS_MAX = 256
 NODE_TAINTS_MAX = 64
-NAME_BYTES_MAX = 253
 PODS_DEFAULT = 110
 """Pod slots of a node that declares none, the kubelet's default."""
 HOSTNAME_LABEL = "kubernetes.io/hostname"
@@ -61,10 +61,10 @@ def normalise(node: NodeSpec) -> NodeSpec:
     """The sorted form with `pods` and the hostname label filled in. Raises BadSpec."""
     if not node.name or len(node.name.encode()) > NAME_BYTES_MAX:
         raise BadSpec("name", f"needs 1 to {NAME_BYTES_MAX} bytes")
+    if not is_showable(node.name):
+        raise BadSpec("name", UNSHOWABLE)
     if len(node.labels) > NODE_LABELS_MAX:
         raise BadSpec("labels", f"{len(node.labels)} labels, limit {NODE_LABELS_MAX}")
-    if len(node.taints) > NODE_TAINTS_MAX:
-        raise BadSpec("taints", f"{len(node.taints)} taints, limit {NODE_TAINTS_MAX}")
     labels = dict(node.labels)
     if len(labels) != len(node.labels):
         raise BadSpec("labels", "a key is named twice")
@@ -73,6 +73,19 @@ def normalise(node: NodeSpec) -> NodeSpec:
             raise BadSpec(
                 f"labels[{key[:64]}]", f"key or value outside 1 to {LABEL_BYTES_MAX} bytes"
             )
+    labels.setdefault(HOSTNAME_LABEL, node.name)
+    return NodeSpec(
+        name=node.name,
+        allocatable=_allocatable(node),
+        labels=tuple(sorted(labels.items())),
+        taints=_taints(node),
+        unschedulable=node.unschedulable,
+    )
+
+
+def _taints(node: NodeSpec) -> tuple[Taint, ...]:
+    if len(node.taints) > NODE_TAINTS_MAX:
+        raise BadSpec("taints", f"{len(node.taints)} taints, limit {NODE_TAINTS_MAX}")
     for i, taint in enumerate(node.taints):
         if not taint.key:
             raise BadSpec(f"taints[{i}].key", "is empty")
@@ -81,14 +94,7 @@ def normalise(node: NodeSpec) -> NodeSpec:
                 raise BadSpec(f"taints[{i}].{field}", f"limit {LABEL_BYTES_MAX} bytes")
         if taint.effect not in EFFECTS:
             raise BadSpec(f"taints[{i}].effect", f"{taint.effect!r} is no taint effect")
-    labels.setdefault(HOSTNAME_LABEL, node.name)
-    return NodeSpec(
-        name=node.name,
-        allocatable=_allocatable(node),
-        labels=tuple(sorted(labels.items())),
-        taints=tuple(sorted(set(node.taints))),
-        unschedulable=node.unschedulable,
-    )
+    return tuple(sorted(set(node.taints)))
 
 
 def _allocatable(node: NodeSpec) -> tuple[tuple[str, int], ...]:

@@ -41,8 +41,10 @@ class Dispatcher(Service[Settings]):
         """See Service."""
         from dispatcher.config import DispatcherConfig
         from dispatcher.core import DispatcherCore
+        from runtime.placement_api import PlacementLimits
 
         self._term = term
+        self._api = section(PlacementLimits, settings.api, "api")
         self._core = DispatcherCore(term, section(DispatcherConfig, settings.limits))
         return self._core
 
@@ -62,24 +64,27 @@ class Dispatcher(Service[Settings]):
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
         from cell.link import Hello
-        from runtime.link_rpc import MESSAGE_BYTES_MAX, Dialer, LinkServicer
-        from runtime.placement_api import PlacementLimits, PlacementServicer
+        from runtime.link_rpc import Dialer, LinkServicer
+        from runtime.placement_api import PlacementServicer
         from runtime.servers import Listener
 
         def hello() -> Hello:
             return Hello(name=settings.name, role="dispatcher", term=self._term)
 
-        limits = section(PlacementLimits, settings.api, "api")
+        limits = self._api
         api = PlacementServicer(shell, self._core, limits)
-        links = LinkServicer(shell, hello, frozenset({"scheduler"}))
+        links = LinkServicer(shell, hello, frozenset({"scheduler"}), settings.links)
         clients = Listener(
             settings.client_address, ["godel.v1.Placement"], [api.add_to], limits.message_bytes_max
         )
         peers = Listener(
-            settings.link_address, ["godel.v1.Link"], [links.add_to], MESSAGE_BYTES_MAX
+            settings.link_address,
+            ["godel.v1.Link"],
+            [links.add_to],
+            settings.links.message_bytes_max,
         )
         binder = settings.binder or link_address(settings.state, "binder")
-        return Wiring((clients, peers), (Dialer(shell, binder, hello, "binder"),))
+        return Wiring((clients, peers), (Dialer(shell, binder, hello, "binder", settings.links),))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

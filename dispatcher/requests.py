@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cell.classes import BadSpec
 from cell.messages import ITEMS_MAX, Submit
+from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Refusal, Status
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, NO_PIN, PRIORITY_MAX, REPLICAS_MAX
 from dispatcher.columns import I64s, mix, offsets, ranges, sums
@@ -163,6 +164,10 @@ def _refuse_units(body: Submit, counts: I64s, refused: Refused) -> None:
         for i, key in enumerate(keys):
             if not key or len(key.encode()) > KEY_BYTES_MAX:
                 _refuse(refused, i, "key", f"needs 1 to {KEY_BYTES_MAX} bytes")
+    if not is_showable("".join(keys)):
+        for i, key in enumerate(keys):
+            if not is_showable(key):
+                _refuse(refused, i, "key", UNSHOWABLE)
     far = np.abs(priority.astype(np.int64)) > PRIORITY_MAX
     _refuse_all(refused, far, "priority", f"is outside ±{PRIORITY_MAX:,}")
     _refuse_all(refused, counts == 0, "groups", "needs at least one")

@@ -25,16 +25,24 @@ from cell.messages import (
 )
 from cell.node import NodeSpec, Taint, normalise
 from cell.reasons import Refusal, Status
+from cell.settings import Positive
 from godel.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
-from runtime.config import ApiLimits
-from runtime.feed import Feed
+from runtime.feed import Feed, FeedLimits
 from runtime.loop import Shell
-from runtime.wire import check_count
+from runtime.wire import ItemsMax, check_count
 from runtime.wire_views import refused_items
 
 SERVICE = "godel.v1.Cluster"
-NODES_PER_PAGE = 500
 CLAIMS_PER_MESSAGE = 50_000
+
+
+class ClusterLimits(FeedLimits, frozen=True, kw_only=True):
+    """What clients may ask of the Cluster API."""
+
+    items_max: ItemsMax = ITEMS_MAX
+    """Nodes in one request; a larger one ends its call with RESOURCE_EXHAUSTED."""
+    page_nodes_max: Positive = 500
+    """Nodes in one message of a list."""
 
 
 class Ledger(Protocol):
@@ -54,13 +62,13 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self,
         shell: Shell,
         core: Ledger,
-        feed: Feed[cluster_pb2.WatchLedgerReply] | None = None,
-        limits: ApiLimits | None = None,
+        limits: ClusterLimits | None = None,
     ) -> None:
         self._shell = shell
-        shell.wait_ms_max = (limits or ApiLimits()).wait_ms_max
+        self._limits = limits = limits or ClusterLimits()
+        shell.wait_ms_max = limits.wait_ms_max
         self._core = core
-        self._feed = Feed() if feed is None else feed
+        self._feed: Feed[cluster_pb2.WatchLedgerReply] = Feed(limits)
         shell.on_publish = self._publish
 
     def add_to(self, server: Any) -> None:
@@ -71,7 +79,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
         self, request: cluster_pb2.RegisterRequest, context: Any
     ) -> types_pb2.BatchReply:
         """Add or update nodes."""
-        check_count(len(request.nodes), ITEMS_MAX)
+        check_count(len(request.nodes), self._limits.items_max)
         kept: list[int] = []
         specs: list[NodeSpec] = []
         refused: list[tuple[int, Refusal]] = []
@@ -98,7 +106,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
     async def _name(self, body: CordonNodes | RemoveNodes) -> types_pb2.BatchReply:
         """The core's answer to a request that is names only."""
         count = len(body.names)
-        check_count(count, ITEMS_MAX)
+        check_count(count, self._limits.items_max)
         return await self._ask(body, count, range(count), [])
 
     async def _ask(
@@ -123,8 +131,9 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
     ) -> AsyncIterator[cluster_pb2.ListNodesReply]:
         """Nodes in pages."""
         views = await self._shell.read(lambda: self._core.nodes(request.prefix))
-        for start in range(0, len(views), NODES_PER_PAGE):
-            page = views[start : start + NODES_PER_PAGE]
+        size = self._limits.page_nodes_max
+        for start in range(0, len(views), size):
+            page = views[start : start + size]
             yield cluster_pb2.ListNodesReply(nodes=[_node_view(view) for view in page])
 
     async def WatchLedger(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
+from cell.names import is_name
 from cell.settings import Positive
 
 ENVIRONMENT_PREFIX = "GODEL_"
@@ -38,6 +39,15 @@ class ApiLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Who waits so long for a record, to be shown or answered something, is told UNAVAILABLE."""
 
 
+class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a link may queue and send."""
+
+    outbox_frames_max: Positive = 100_000
+    """Frames queued for a peer that reads too slowly; above it the session ends."""
+    message_bytes_max: Positive = 256 << 20
+    """Bytes of one message."""
+
+
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What every service is told. Addresses are `unix:PATH` or `HOST:PORT` on loopback; empty ones
     stand for the sockets in the state directory."""
@@ -49,6 +59,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Address for clients."""
     link: str = ""
     """Address for links."""
+    links: LinkLimits = LinkLimits()
+    """Limits of links."""
     limits: dict[str, Any] = {}
     """Named limits of the core; `section` makes them its own type."""
     api: dict[str, Any] = {}
@@ -92,9 +104,12 @@ def load(
     fields.update({name: value for name, value in overrides.items() if value is not None})
     refuse_unknown(kind, fields, "")
     try:
-        return msgspec.convert(fields, kind)
+        settings = msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
         raise BadConfig(str(error)) from None
+    if not is_name(settings.name):
+        raise BadConfig(f"name: {settings.name!r} cannot name a service to its peers")
+    return settings
 
 
 def section(kind: type[L], fields: Mapping[str, Any], name: str = "limits") -> L:

@@ -12,16 +12,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
+from cell.settings import Positive
+from runtime.config import ApiLimits
 from runtime.grpc_status import Exhausted
 from runtime.loop import Shell
 
-FOLLOWERS_MAX = 1000
-"""Followers of one feed at a time."""
-WEIGHT_MAX = 1_000_000
-"""Weight queued for one follower; above it the follower is cut off."""
-
 T = TypeVar("T")
 V = TypeVar("V")
+
+
+class FeedLimits(ApiLimits, frozen=True, kw_only=True):
+    """What clients may ask of an API that is followed."""
+
+    followers_max: Positive = 1000
+    """Followers of one feed at a time."""
+    weight_max: Positive = 1_000_000
+    """Claims, or views, queued for one follower; above it the follower is cut off."""
 
 
 class FeedFull(Exhausted):
@@ -67,9 +73,9 @@ class Follower(Generic[T]):
 class Feed(Generic[T]):
     """All followers of one kind of news."""
 
-    def __init__(self, followers_max: int = FOLLOWERS_MAX, weight_max: int = WEIGHT_MAX) -> None:
-        self._followers_max = followers_max
-        self._weight_max = weight_max
+    def __init__(self, limits: FeedLimits) -> None:
+        self._followers_max = limits.followers_max
+        self._weight_max = limits.weight_max
         self._followers: dict[Follower[T], None] = {}
 
     def __bool__(self) -> bool:

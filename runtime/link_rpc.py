@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
@@ -20,6 +20,7 @@ from cell.effects import PeerDown, PeerUp, Received
 from cell.link import HEARTBEAT_US, Frame, Hello, Link
 from godel.v1 import link_pb2, link_pb2_grpc
 from runtime.codec import decode_frame, encode_frame
+from runtime.config import LinkLimits
 from runtime.loop import Shell
 
 BACKOFF_SECONDS_MIN = 0.05
@@ -27,10 +28,8 @@ BACKOFF_SECONDS_MAX = 1.0
 TICK_SECONDS = HEARTBEAT_US / 2e6
 LAST_WRITE_SECONDS_MAX = 1.0
 """What a session that ends gives the write under way."""
-OUTBOX_FRAMES_MAX = 100_000
-"""Frames queued for a peer that reads too slowly; above it the session ends."""
 MESSAGE_BYTES_MAX = 256 << 20
-"""Of one message of a link, and of one to a client."""
+"""Of one message to a client, and of a link unless configured."""
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
@@ -47,13 +46,19 @@ Write = Callable[[link_pb2.Frame], Awaitable[Any]]
 Read = Callable[[], Awaitable[Any]]
 
 
+def received(options: Iterable[tuple[str, int]], bytes_max: int) -> tuple[tuple[str, int], ...]:
+    """The options with a limit of the messages that come."""
+    return tuple({**dict(options), "grpc.max_receive_message_length": bytes_max}.items())
+
+
 class Session:
     """One session: moves the frames of a Link, tells the shell, and is its Port for the peer."""
 
-    def __init__(self, shell: Shell, link: Link, roles: frozenset[str]) -> None:
+    def __init__(self, shell: Shell, link: Link, roles: frozenset[str], limits: LinkLimits) -> None:
         self._shell = shell
         self._link = link
         self._roles = roles
+        self._frames_max = limits.outbox_frames_max
         self._outbox: deque[Frame] = deque()
         self._is_filled = asyncio.Event()
         self.peer = ""
@@ -68,8 +73,8 @@ class Session:
 
     def put(self, frame: Frame) -> None:
         """Queue a frame."""
-        if len(self._outbox) >= OUTBOX_FRAMES_MAX:
-            self.end(f"the peer left {OUTBOX_FRAMES_MAX} frames unread")
+        if len(self._outbox) >= self._frames_max:
+            self.end(f"the peer left {self._frames_max} frames unread")
             return
         self._outbox.append(frame)
         self._is_filled.set()
@@ -125,7 +130,7 @@ class Session:
             elif self.peer:
                 self._shell.put(Received(self.peer, body))
         if self._link.is_ended:
-            self.end("gap or incompatible protocol")
+            self.end("a gap, or a Hello that cannot be taken")
 
     def _greet(self, hello: Hello) -> None:
         if hello.role not in self._roles:
@@ -167,18 +172,27 @@ class Session:
 class Dialer:
     """Keeps a link to one peer open. `hello` is made anew for each session."""
 
-    def __init__(self, shell: Shell, target: str, hello: Callable[[], Hello], role: str) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        target: str,
+        hello: Callable[[], Hello],
+        role: str,
+        limits: LinkLimits | None = None,
+    ) -> None:
         self._shell = shell
         self._target = target
         self._hello = hello
         self._role = role
+        self._limits = limits or LinkLimits()
         self._session = 0
 
     async def run(self) -> None:
         """Dial for ever."""
         wait = BACKOFF_SECONDS_MIN
+        options = received(CHANNEL_OPTIONS, self._limits.message_bytes_max)
         while True:
-            async with grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS) as channel:
+            async with grpc.aio.insecure_channel(self._target, options=options) as channel:
                 is_met = await self._hold(link_pb2_grpc.LinkStub(channel))
             wait = BACKOFF_SECONDS_MIN if is_met else min(2 * wait, BACKOFF_SECONDS_MAX)
             await asyncio.sleep(wait)
@@ -189,7 +203,7 @@ class Dialer:
         self._session = max(self._session + 1, now_us)
         hello = msgspec.structs.replace(self._hello(), dictionary=self._session)
         link = Link(hello)
-        session = Session(self._shell, link, frozenset((self._role,)))
+        session = Session(self._shell, link, frozenset((self._role,)), self._limits)
         session.put(link.open(now_us, self._session))
         call = stub.Connect()
         try:
@@ -202,10 +216,17 @@ class Dialer:
 class LinkServicer(link_pb2_grpc.LinkServicer):
     """Takes links of peers with the given roles; a newer session of a peer ends its older one."""
 
-    def __init__(self, shell: Shell, hello: Callable[[], Hello], roles: frozenset[str]) -> None:
+    def __init__(
+        self,
+        shell: Shell,
+        hello: Callable[[], Hello],
+        roles: frozenset[str],
+        limits: LinkLimits | None = None,
+    ) -> None:
         self._shell = shell
         self._hello = hello
         self._roles = roles
+        self._limits = limits or LinkLimits()
         self._sessions: dict[str, Session] = {}
         self._dictionaries = 0
 
@@ -219,7 +240,7 @@ class LinkServicer(link_pb2_grpc.LinkServicer):
         """One session."""
         self._dictionaries = max(self._dictionaries + 1, self._shell.clock.now_us())
         hello = msgspec.structs.replace(self._hello(), dictionary=self._dictionaries)
-        session = Session(self._shell, Link(hello), self._roles)
+        session = Session(self._shell, Link(hello), self._roles, self._limits)
         session.on_hello = self._replace
         await session.run(context.read, context.write)
         if self._sessions.get(session.peer) is session:

@@ -9,9 +9,7 @@ wait to be batched: whatever is ready leaves when the peer has taken what went b
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Protocol, TypeVar
-
-import msgspec
+from typing import Any, Protocol, TypeVar
 
 from cell.messages import ITEMS_MAX, Summary, UnitView
 from cell.reasons import Refusal, Status
@@ -40,7 +38,7 @@ T = TypeVar("T")
 class PlacementLimits(ApiLimits, frozen=True, kw_only=True):
     """What clients may ask of the Placement API."""
 
-    items_max: Annotated[int, msgspec.Meta(ge=1, le=ITEMS_MAX)] = ITEMS_MAX
+    items_max: wire.ItemsMax = ITEMS_MAX
     """Items in one request; a larger one ends its call with RESOURCE_EXHAUSTED."""
     submit_batches_max: Positive = 64
     """Batches of one stream that are not answered yet; further ones stay unread."""

@@ -26,8 +26,7 @@ from cell.release import (
 from cell.unit import GROUPS_MAX, Place
 from godel.v1 import release_pb2, release_pb2_grpc
 from runtime.class_message import class_message
-from runtime.config import ApiLimits
-from runtime.feed import Feed
+from runtime.feed import Feed, FeedLimits
 from runtime.grpc_status import CallRefused
 from runtime.loop import Shell
 from runtime.wire_classes import class_spec
@@ -39,9 +38,10 @@ DELETED = "Deleted"
 class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
     """See the module."""
 
-    def __init__(self, shell: Shell, limits: ApiLimits | None = None) -> None:
+    def __init__(self, shell: Shell, limits: FeedLimits | None = None) -> None:
         self._shell = shell
-        shell.wait_ms_max = (limits or ApiLimits()).wait_ms_max
+        self._limits = limits = limits or FeedLimits()
+        shell.wait_ms_max = limits.wait_ms_max
         self._feeds: dict[str, Feed[RollingsetView]] = {}
         shell.on_publish = self._publish
 
@@ -86,7 +86,7 @@ class ReleaseServicer(release_pb2_grpc.ReleaseServicer):
     ) -> AsyncIterator[release_pb2.RollingsetView]:
         """One rollingset, now and after each change."""
         name = request.name
-        feed = self._feeds.setdefault(name, Feed())
+        feed = self._feeds.setdefault(name, Feed(self._limits))
         try:
             # Following begins before the question: a change in between is seen twice, never lost.
             async with feed.following(self._shell, lambda: None) as (_, follower):

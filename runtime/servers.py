@@ -18,13 +18,12 @@ from grpc_reflection.v1alpha import reflection
 
 from runtime.config import MESSAGE_BYTES_MAX
 from runtime.grpc_status import Statuses
-from runtime.link_rpc import CHANNEL_OPTIONS
+from runtime.link_rpc import CHANNEL_OPTIONS, received
 
 SOCKET_PATH_BYTES_MAX = 107
 """What the kernel takes."""
 STOP_SECONDS = 1.0
 SERVER_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.so_reuseport", 0))
-RECEIVED_BYTES_MAX = "grpc.max_receive_message_length"
 
 
 class BadListener(ValueError):
@@ -72,15 +71,13 @@ class Listener:
         self.address = check_address(address)
         self._services = services
         self._add = add
-        self._options = {**dict(SERVER_OPTIONS), RECEIVED_BYTES_MAX: message_bytes_max}
+        self._options = received(SERVER_OPTIONS, message_bytes_max)
         self._server: Any = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
 
     async def start(self) -> None:
         """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken."""
-        self._server = grpc.aio.server(
-            interceptors=(Statuses(),), options=tuple(self._options.items())
-        )
+        self._server = grpc.aio.server(interceptors=(Statuses(),), options=self._options)
         for add in self._add:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -10,13 +10,13 @@ the core's to say.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.messages import Amend, AmendItem, Cancel, Report, ReportRows, Submit
+from cell.messages import ITEMS_MAX, Amend, AmendItem, Cancel, Report, ReportRows, Submit
 from cell.reasons import Refusal, Status
 from cell.unit import GROUPS_MAX, GroupSpec, Place
 from godel.v1 import placement_pb2, types_pb2
@@ -26,6 +26,8 @@ from runtime.wire_classes import ClassNumbers
 NAME_BYTES_MAX = 253
 """Bytes of a pin or of a role."""
 U8_MAX = 255
+ItemsMax = Annotated[int, msgspec.Meta(ge=1, le=ITEMS_MAX)]
+"""The setting of an API; the cores take no more than the cell's limit."""
 
 Refusals = list[tuple[int, Refusal]]
 

@@ -56,6 +56,7 @@ class Scheduler(Service[Settings]):
             reason = f"{settings.partition} is not within 0 to partitions - 1"
             raise BadConfig(f"partition: {reason} ({settings.partitions - 1})")
         limits = section(SchedulerConfig, settings.limits)
+        self._api = section(ApiLimits, settings.api, "api")
         registry = load_plugins(plugins_wanted(limits.profiles))
         try:
             self._core = SchedulerCore(
@@ -86,13 +87,12 @@ class Scheduler(Service[Settings]):
                 profiles=self._core.profiles,
             )
 
-        limits = section(ApiLimits, settings.api, "api")
-        health = Listener(settings.client_address, [], [], limits.message_bytes_max)
+        health = Listener(settings.client_address, [], [], self._api.message_bytes_max)
         dispatcher = settings.dispatcher or link_address(settings.state, "dispatcher")
         binder = settings.binder or link_address(settings.state, "binder")
         dialers = (
-            Dialer(shell, binder, hello, "binder"),
-            Dialer(shell, dispatcher, hello, "dispatcher"),
+            Dialer(shell, binder, hello, "binder", settings.links),
+            Dialer(shell, dispatcher, hello, "dispatcher", settings.links),
         )
         return Wiring((health,), dialers)
 

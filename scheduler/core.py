@@ -108,7 +108,8 @@ class SchedulerCore:
                 return []
             case PeerDown(peer) if peer == self._binder:
                 return self._lose_binder()
-            case PeerDown():
+            case PeerDown() | Received() | PeerUp():
+                # An old session's, or another process's mistake: nothing of ours depends on it.
                 return []
             case _:
                 raise ValueError(f"{type(event).__name__} is no event of a scheduler now")

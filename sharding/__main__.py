@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ApiLimits, ServiceConfig, client_address, section
+from runtime.config import ServiceConfig, client_address, section
 from runtime.service import FLAGS, Service, Wiring
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 class Settings(ServiceConfig, frozen=True, kw_only=True):
-    """The rolling controller's settings; `limits` are those of `sharding.spec`."""
+    """The rolling controller's settings; `limits` are those of `sharding.spec`, `api` those of
+    `runtime.feed`."""
 
     name: str = "sharding"
     dispatcher: str = ""
@@ -37,9 +38,11 @@ class Sharding(Service[Settings]):
 
     def make_core(self, settings: Settings, term: int) -> RollingCore:
         """See Service."""
+        from runtime.feed import FeedLimits
         from sharding.core import RollingCore
         from sharding.spec import Limits
 
+        self._api = section(FeedLimits, settings.api, "api")
         return RollingCore(section(Limits, settings.limits))
 
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:
@@ -58,7 +61,7 @@ class Sharding(Service[Settings]):
         from runtime.release_api import ReleaseServicer
         from runtime.servers import Listener
 
-        limits = section(ApiLimits, settings.api, "api")
+        limits = self._api
         api = ReleaseServicer(shell, limits)
         clients = Listener(
             settings.client_address, ["godel.v1.Release"], [api.add_to], limits.message_bytes_max

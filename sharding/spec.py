@@ -11,6 +11,7 @@ import msgspec
 
 from cell.classes import BadSpec, normalise
 from cell.messages import ITEMS_MAX
+from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Refusal, Status
 from cell.release import ReleaseColumn, RollingsetSpec
 from cell.settings import Natural, Positive
@@ -76,8 +77,10 @@ def _check_name(field: str, name: str, bytes_max: int) -> None:
     if len(name.encode()) > bytes_max:
         reason = f"{len(name.encode())} bytes, limit {bytes_max}"
         raise Refused(Status.INVALID_ARGUMENT, field, reason)
-    if "/" in name or not name.isprintable():
-        raise Refused(Status.INVALID_ARGUMENT, field, "has a slash or an unprintable character")
+    if "/" in name:
+        raise Refused(Status.INVALID_ARGUMENT, field, "has a slash")
+    if not is_showable(name):
+        raise Refused(Status.INVALID_ARGUMENT, field, UNSHOWABLE)
 
 
 def _check_range(field: str, value: int, low: int, high: int) -> None:

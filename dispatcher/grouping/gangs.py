@@ -15,6 +15,7 @@ import numpy as np
 
 from cell.classes import BadSpec, ClassSpec
 from cell.messages import Join, Member
+from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Reason, Refusal, Status, text
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, uid_of
 from dispatcher.codes import Phase, State
@@ -280,6 +281,8 @@ def _fault(table: Table, config: DispatcherConfig, member: Member) -> Refusal | 
     checks = (
         (0 < len(member.gang.encode()) <= KEY_BYTES_MAX, "gang", "needs 1 to 253 bytes"),
         (0 < len(member.name.encode()) <= KEY_BYTES_MAX, "name", "needs 1 to 253 bytes"),
+        (is_showable(member.gang), "gang", UNSHOWABLE),
+        (is_showable(member.name), "name", UNSHOWABLE),
         (0 < member.size <= REPLICAS_MAX, "size", f"is outside 1 to {REPLICAS_MAX}"),
         (0 < member.timeout_ms <= limit_ms, "timeout_ms", f"is outside 1 to {limit_ms}"),
         (abs(member.priority) <= PRIORITY_MAX, "priority", f"is outside ±{PRIORITY_MAX:,}"),

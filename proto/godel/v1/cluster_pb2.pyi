@@ -133,7 +133,7 @@ class Node(_message.Message):
     TAINTS_FIELD_NUMBER: _builtins.int
     IS_CORDONED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name, up to 253 bytes."""
+    """Name, up to 253 printable bytes without whitespace."""
     is_cordoned: _builtins.bool
     """Whether the node is cordoned."""
     @_builtins.property

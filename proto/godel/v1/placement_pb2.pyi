@@ -74,7 +74,9 @@ class Unit(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The client's name for the unit, unique among all units; up to 253 bytes."""
+    """The client's name for the unit, unique among all units; up to 253 printable bytes
+    without whitespace.
+    """
     priority: _builtins.int
     """Higher goes first; within ±1,000,000,000."""
     @_builtins.property

@@ -44,6 +44,9 @@ def test_the_same_spec_again_is_acked_and_writes_nothing() -> None:
     [
         (NodeSpec(""), "name"),
         (NodeSpec("x" * 254), "name"),
+        (NodeSpec("x\ny"), "name"),
+        (NodeSpec("x y"), "name"),
+        (NodeSpec("x\x1b[2J"), "name"),
         (NodeSpec("x", (("cpu", -1),)), "allocatable[cpu]"),
         (NodeSpec("x", (), (("", "v"),)), "labels[]"),
         (NodeSpec("x", taints=(Taint("k" * 318, "", "NoSchedule"),)), "taints[0].key"),

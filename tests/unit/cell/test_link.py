@@ -1,5 +1,9 @@
 """The link discipline under every single fault of a transport."""
 
+from typing import Any
+
+import pytest
+
 from cell.link import HEARTBEAT_US, SUSPECT_US, Frame, Hello, Link
 
 
@@ -78,6 +82,43 @@ def test_a_hello_of_an_old_session_that_comes_late_changes_nothing() -> None:
     assert acceptor.receive(1, stale) == ([], [])
     assert acceptor.session == 1
     assert dialer.is_up
+
+
+@pytest.mark.parametrize("body", [Hello(name="x", role="scheduler"), Hello(name="s", role="x")])
+def test_a_second_hello_ends_the_session(body: Hello) -> None:
+    dialer, acceptor = a_pair()
+    assert acceptor.receive(1, dialer.frame(1, body)) == ([], [])
+    assert acceptor.is_ended
+    assert not acceptor.is_up
+
+
+def test_a_session_that_does_not_begin_with_a_hello_ends() -> None:
+    dialer = Link(Hello(name="s", role="scheduler"))
+    dialer.open(0, 1)
+    assert dialer.receive(1, Frame(1, 1, "body")) == ([], [])
+    assert dialer.is_ended
+
+
+@pytest.mark.parametrize(
+    ("fields", "want_up"),
+    [
+        ({"name": "s" * 253}, True),
+        ({"name": "s" * 254}, False),
+        ({"name": ""}, False),
+        ({"name": "s\n"}, False),
+        ({"name": "s s"}, False),
+        ({"partition": 2, "partitions": 3}, True),
+        ({"partition": 3, "partitions": 3}, False),
+        ({"partition": -1, "partitions": 3}, False),
+        ({"partition": 0, "partitions": 0}, False),
+    ],
+)
+def test_a_hello_names_a_peer_and_its_part(fields: dict[str, Any], want_up: bool) -> None:
+    dialer = Link(Hello(**{"name": "s", "role": "scheduler", **fields}))
+    acceptor = Link(Hello(name="d", role="dispatcher"))
+    bodies, replies = acceptor.receive(0, dialer.open(0, 1))
+    assert (acceptor.is_up, bool(bodies), bool(replies)) == (want_up, want_up, want_up)
+    assert acceptor.is_ended is not want_up
 
 
 def test_another_protocol_is_refused() -> None:

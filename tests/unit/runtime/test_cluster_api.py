@@ -18,8 +18,7 @@ from cell.effects import Persist, Publish, Received
 from cell.messages import ClaimRows, ClaimState, LedgerChanges
 from cell.reasons import Status
 from godel.v1 import cluster_pb2, cluster_pb2_grpc
-from runtime.cluster_api import CLAIMS_PER_MESSAGE, NODES_PER_PAGE, ClusterServicer, ledger_replies
-from runtime.feed import Feed
+from runtime.cluster_api import CLAIMS_PER_MESSAGE, ClusterLimits, ClusterServicer, ledger_replies
 from runtime.link_rpc import END
 from runtime.loop import Shell
 from runtime.servers import Listener
@@ -30,10 +29,10 @@ pb = cluster_pb2
 
 @asynccontextmanager
 async def served(
-    shell: Shell, core: Any, path: Path, feed: Feed[pb.WatchLedgerReply] | None = None
+    shell: Shell, core: Any, path: Path, limits: ClusterLimits | None = None
 ) -> AsyncIterator[Any]:
     """A stub of a Cluster service."""
-    servicer = ClusterServicer(shell, core, feed)
+    servicer = ClusterServicer(shell, core, limits)
     listener = Listener(
         f"unix:{path}/b.sock",
         [],
@@ -127,10 +126,10 @@ async def test_unknown_nodes_are_refused_by_index(stub: Any) -> None:
 
 
 async def test_a_list_comes_in_pages_in_order_and_by_prefix(stub: Any) -> None:
-    names = [f"a{i:04}" for i in range(NODES_PER_PAGE + 1)]
+    names = [f"a{i:04}" for i in range(501)]
     await register(stub, *[a_node(name) for name in [*reversed(names), "b"]])
     replies = [reply async for reply in stub.ListNodes(pb.ListNodesRequest(prefix="a"))]
-    assert [len(reply.nodes) for reply in replies] == [NODES_PER_PAGE, 1]
+    assert [len(reply.nodes) for reply in replies] == [500, 1]
     assert [node.name for reply in replies for node in reply.nodes] == names
 
 
@@ -251,8 +250,7 @@ async def test_without_a_snapshot_the_watch_says_when_it_has_begun(tmp_path: Pat
 async def test_a_follower_that_falls_behind_is_ended_and_others_are_not(tmp_path: Path) -> None:
     core = ALedger()
     shell = a_shell(core)
-    feed: Feed[pb.WatchLedgerReply] = Feed(weight_max=3)
-    async with served(shell, core, tmp_path, feed) as stub:
+    async with served(shell, core, tmp_path, ClusterLimits(weight_max=3)) as stub:
         slow = stub.WatchLedger(pb.WatchLedgerRequest())
         await slow.read()
         core.script["burst"] = [Publish(changes(*range(i, i + 1))) for i in range(1, 9)]
@@ -272,7 +270,7 @@ async def read_all(call: Any) -> None:
 
 async def test_more_followers_than_the_limit_are_refused(tmp_path: Path) -> None:
     core = ALedger()
-    async with served(a_shell(core), core, tmp_path, Feed(followers_max=1)) as stub:
+    async with served(a_shell(core), core, tmp_path, ClusterLimits(followers_max=1)) as stub:
         first = stub.WatchLedger(pb.WatchLedgerRequest())
         await first.read()
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -50,6 +50,7 @@ CASES = [
     ),
     Case("an unknown field is named", file="cuont: 7\n", want_error="unknown field cuont"),
     Case("a wrong type names the field", file="count: many\n", want_error="count"),
+    Case("a name that no peer takes is refused", file='name: "a b"\n', want_error="name: 'a b'"),
     Case("a list is no settings", file="- a\n", want_error="needs fields, found list"),
     Case("broken YAML names the file", file="a: [\n", want_error="settings.yaml"),
     Case("an unreadable file is named", file=None, flags={}, want_error="absent.yaml"),

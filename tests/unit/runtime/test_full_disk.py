@@ -20,8 +20,8 @@ from godel.v1 import (
     release_pb2,
     release_pb2_grpc,
 )
-from runtime.cluster_api import ClusterServicer
-from runtime.config import ApiLimits
+from runtime.cluster_api import ClusterLimits, ClusterServicer
+from runtime.feed import FeedLimits
 from runtime.loop import Shell
 from runtime.placement_api import PlacementLimits, PlacementServicer
 from runtime.release_api import ReleaseServicer
@@ -67,7 +67,7 @@ CASES = [
     Case(
         "binder",
         lambda: BinderCore(1),
-        lambda shell, core: ClusterServicer(shell, core, limits=ApiLimits(wait_ms_max=WAIT_MS)),
+        lambda shell, core: ClusterServicer(shell, core, ClusterLimits(wait_ms_max=WAIT_MS)),
         cluster_pb2_grpc.ClusterStub,
         lambda stub: stub.Register(cluster_pb2.RegisterRequest(nodes=[{"name": "n"}])),  # type: ignore[list-item]
         lambda stub: [
@@ -78,7 +78,7 @@ CASES = [
     Case(
         "sharding",
         RollingCore,
-        lambda shell, _: ReleaseServicer(shell, ApiLimits(wait_ms_max=WAIT_MS)),
+        lambda shell, _: ReleaseServicer(shell, FeedLimits(wait_ms_max=WAIT_MS)),
         release_pb2_grpc.ReleaseStub,
         lambda stub: stub.Create(release_pb2.CreateRequest(spec=a_set())),
         lambda stub: [

@@ -12,12 +12,13 @@ import grpc
 import pytest
 
 from cell.effects import PeerDown, PeerUp, Received, Send
-from cell.link import PROTOCOL_MAX, Frame, Hello
+from cell.link import PROTOCOL_MAX, Frame, Hello, Link
 from cell.messages import Ability, Plan
 from cell.unit import PlanRows
 from godel.v1 import link_pb2, link_pb2_grpc
 from runtime.codec import encode_frame
-from runtime.link_rpc import END, Dialer, LinkServicer
+from runtime.config import LinkLimits
+from runtime.link_rpc import END, Dialer, LinkServicer, Session
 from runtime.loop import Shell
 from runtime.servers import Listener
 from tests.unit.runtime.shells import ScriptedCore, a_shell
@@ -233,8 +234,20 @@ async def test_a_peer_of_another_role_is_turned_away(path: Path) -> None:
                 Frame(1, 1, Hello(name="s", role="scheduler", protocol_min=PROTOCOL_MAX + 1))
             )
         ],
+        [
+            encode_frame(Frame(1, 1, Hello(name="s", role="scheduler"))),
+            encode_frame(Frame(1, 2, Hello(name="t", role="scheduler"))),
+        ],
+        [encode_frame(Frame(1, 1, Hello(name="", role="scheduler")))],
     ],
-    ids=["a malformed column first", "columns of two lengths", "a gap", "another protocol"],
+    ids=[
+        "a malformed column first",
+        "columns of two lengths",
+        "a gap",
+        "another protocol",
+        "another name",
+        "no name",
+    ],
 )
 async def test_what_a_peer_says_wrong_ends_its_session_and_no_other(
     frames: list[link_pb2.Frame], path: Path
@@ -268,6 +281,17 @@ async def test_a_call_ends_though_a_write_is_under_way(path: Path) -> None:
             await binder.heard(lambda events, n=session: len(events) == 2 * n)  # type: ignore[misc]
             codes.append((await end_of(call))[0])
     assert codes == [grpc.StatusCode.OK] * 10
+
+
+async def test_a_peer_that_leaves_too_much_unread_is_cut_off() -> None:
+    link = Link(Hello(name="b", role="binder"))
+    link.open(0, 1)
+    session = Session(a_shell(End()), link, frozenset({"s"}), LinkLimits(outbox_frames_max=2))
+    for want in ("", "", "the peer left 2 frames unread"):
+        session.send(Ability(True))
+        assert session.why_ended == want
+    assert link.is_ended
+    assert LinkLimits().outbox_frames_max == 100_000
 
 
 async def test_a_silent_peer_is_down(path: Path) -> None:

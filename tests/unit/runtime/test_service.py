@@ -100,6 +100,8 @@ CASES = [
         package="scheduler",
         config="limits:\n  profiles:\n    mine: {swift: 1}\n",
     ),
+    Case("a limit of the API", (), "api.wait_ms_max", config="api: {wait_ms_max: 0}\n"),
+    Case("a limit of links", (), "links.outbox_fr", config="links: {outbox_frames_max: 0}\n"),
 ]
 
 

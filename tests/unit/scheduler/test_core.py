@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cell.effects import PeerDown, PeerUp, Received, Request, Tick, WakeAt
+from cell.effects import Event, PeerDown, PeerUp, Received, Request, Tick, WakeAt
 from cell.link import Hello
+from cell.messages import Ability, Command
 from cell.node import NodeSpec, Taint
 from cell.reasons import Reason, Wake
-from cell.unit import PlanOp
+from cell.unit import Commands, PlanOp
 from scheduler.config import SchedulerConfig
 from scheduler.core import SchedulerCore
 from scheduler.framework.profiles import BadProfile
@@ -174,12 +175,25 @@ def test_an_end_of_a_session_that_was_not_there_is_nothing() -> None:
     assert SchedulerCore("s").handle(1, PeerDown("x")) == []
 
 
-@pytest.mark.parametrize(
-    "event", [Request(1, None), PeerUp("x", Hello(name="x", role="scheduler"))], ids=str
-)
-def test_what_is_no_event_of_a_scheduler_is_a_bug(event: object) -> None:
+def test_what_is_no_event_of_a_scheduler_is_a_bug() -> None:
     with pytest.raises(ValueError, match="no event"):
-        SchedulerCore("s").handle(1, event)  # type: ignore[arg-type]
+        SchedulerCore("s").handle(1, Request(1, None))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        PeerUp("x", Hello(name="x", role="scheduler")),
+        Received(BINDER, Ability(True)),
+        Received(DISPATCHER, Command(1, 0, 0, 0, Commands.empty())),
+        Received("x", Ability(True)),
+    ],
+    ids=lambda event: type(getattr(event, "body", event)).__name__,
+)
+def test_a_message_or_a_peer_that_is_none_of_its_own_is_passed_over(event: Event) -> None:
+    bench = Bench([a_node()])
+    assert bench.core.handle(2, event) == []
+    assert bench.core.is_ready
 
 
 # Plans
