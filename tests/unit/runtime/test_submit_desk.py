@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,8 @@ from cell.effects import Answer
 from cell.messages import Acks, Submit
 from cell.reasons import Refusal, Status
 from cell.unit import NO_PIN, GroupSpec, UnitSpec
-from runtime.submit_desk import SubmitDesk, merged
+from runtime.clock import Clock
+from runtime.submit_desk import WAIT_US_MAX, WAIT_US_PER_UNIT, SubmitDesk, merged
 from tests.unit.dispatcher.builders import a_class, a_group, a_submit, a_unit
 from tests.unit.runtime.shells import ScriptedCore, a_shell, turns, until
 
@@ -61,6 +62,16 @@ def test_merged_batches_mean_the_same_units_in_order(batches: list[list[UnitSpec
     assert units_in(merged(bodies)) == [unit for units in batches for unit in units]
 
 
+class HandClock:
+    """Time stands still until the test moves it."""
+
+    def __init__(self) -> None:
+        self.us = 1_000_000
+
+    def now_us(self) -> int:
+        return self.us
+
+
 class Desk:
     """A desk in front of a core that refuses every key that begins with "bad"."""
 
@@ -69,7 +80,10 @@ class Desk:
         self.asked: list[tuple[str, ...]] = []
         self.answers: list[Any] = []
         self.core.handle = self._handle  # type: ignore[method-assign]
-        self.desk = SubmitDesk(a_shell(self.core), items_max)
+        self.clock = HandClock()
+        shell = a_shell(self.core)
+        shell.clock = cast(Clock, self.clock)
+        self.desk = SubmitDesk(shell, items_max)
 
     def _handle(self, now_us: int, event: Any) -> list[Any]:
         keys = event.body.keys
@@ -102,6 +116,9 @@ async def test_batches_that_come_together_are_asked_together_and_answered_apart(
     desk.put("a", "bad-b")
     desk.put("bad-c")
     desk.put("d")
+    await turns()
+    assert len(desk.asked) == 1
+    desk.clock.us += WAIT_US_PER_UNIT
     await until(lambda: len(desk.asked) == 2)
     assert desk.asked[1] == ("a", "bad-b", "bad-c", "d")
     assert desk.answers[1:] == [(2, {1: "bad-b"}), (1, {0: "bad-c"}), (1, {})]
@@ -123,6 +140,7 @@ async def test_more_than_a_request_may_hold_is_asked_in_parts() -> None:
     desk.put("first")
     for key in ("ab", "cd", "ef"):
         desk.put(*key)
+    desk.clock.us += WAIT_US_MAX
     await until(lambda: len(desk.asked) == 4)
     assert desk.asked[1:] == [("a", "b"), ("c", "d"), ("e", "f")]
 
@@ -134,5 +152,6 @@ async def test_refusal_of_all_is_told_to_all() -> None:
     seen: list[Any] = []
     for key in ("a", "b", "c"):
         desk.desk.put(a_submit(a_unit(key)), seen.append)
+    desk.clock.us += WAIT_US_MAX
     await until(lambda: len(seen) == 3)
     assert seen == [refusal] * 3
