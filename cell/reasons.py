@@ -70,9 +70,6 @@ WAKERS: dict[Reason, Wake] = {
 """What can cure a refusal. An unknown profile is cured by a new scheduler only (PeerUp wakes all).
 """
 
-NAMED = frozenset({Reason.INSUFFICIENT_RESOURCE, Reason.UNKNOWN_PROFILE, Reason.PROFILE})
-"""Reasons whose argument is a name: in messages it indexes the message's names."""
-
 _TEXT: dict[Reason, str] = {
     Reason.NONE: "",
     Reason.NO_NODES: "the cluster has no nodes",

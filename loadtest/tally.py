@@ -16,7 +16,6 @@ from godel.v1 import placement_pb2, types_pb2
 from loadtest.workload import Workload
 
 WHOLE_UNIT = (1 << 32) - 1
-NO_REASON = types_pb2.REASON_NONE
 _HOLDS = frozenset(
     (types_pb2.PHASE_BOUND, types_pb2.PHASE_STARTING, types_pb2.PHASE_READY, types_pb2.PHASE_DONE)
 )

@@ -50,19 +50,6 @@ class Workload:
         """Replicas of all units."""
         return int(self.count.sum())
 
-    def retimed(self, at_s: NDArray[np.float64]) -> Workload:
-        """The same units in the same order, due at other times (ascending)."""
-        return Workload(
-            self.classes,
-            self.keys,
-            at_s,
-            self.klass,
-            self.count,
-            self.min,
-            self.priority,
-            self.runs_s,
-        )
-
 
 def packed_units(
     work: Workload, rows: NDArray[np.int64], numbers: NDArray[np.uint32]

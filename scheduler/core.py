@@ -81,11 +81,6 @@ class SchedulerCore:
         """The node tables, for views."""
         return self._tables
 
-    @property
-    def queued_rows(self) -> int:
-        """Assignment rows not yet placed, for views."""
-        return sum(len(entry.rest) for entry in self._queue)
-
     def handle(self, now_us: int, event: Event) -> list[Effect]:
         """The core's only way in; see `cell.effects`."""
         match event:

@@ -16,8 +16,6 @@ NONE = -1
 """No unit, claim, class or grave."""
 SKIP = 255
 """Verdict of a row that says nothing by itself."""
-STATIC = 65535
-"""Reason to be found by the static rules."""
 
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]

@@ -27,6 +27,7 @@ from tests.unit.scheduler.builders import (
     U,
     a_class,
     a_node,
+    queued_rows,
     why,
 )
 
@@ -118,7 +119,7 @@ def long_batch() -> list[str]:
     units = [U(i, (G(a_class(cpu=1 + i % 60)),)) for i in range(64, 69)]
     many = [U(i, (G(a_class(cpu=10 * i)),)) for i in range(100, 160)]
     tell.say("dispatcher: five units, and sixty of other classes", bench.assign(*units, *many))
-    while bench.core.queued_rows:
+    while queued_rows(bench.core):
         tell.say("tick", bench.handle(Tick()))
     return tell.lines
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from binder import requests
 from cell.effects import Persist, Publish
 from cell.messages import ITEMS_MAX, Acks, CordonNodes, RegisterNodes, RemoveNodes
-from cell.node import NODE_RESOURCES_MAX, NodeSpec, Taint
+from cell.node import NODE_RESOURCES_MAX, NODES_MAX, NodeSpec, Taint
 from cell.reasons import Reason, Refusal, Status
 from cell.unit import CommandOp, Verdict
 from tests.unit.binder.builders import Binder, a_command, a_gang, a_node, a_row
@@ -72,6 +73,18 @@ def test_limits_are_answered() -> None:
     one_more = NodeSpec("y", (("other", 1),))
     answer = binder.ask(RegisterNodes((NodeSpec("x", wide), one_more, NodeSpec("z", wide))))
     assert [(i, r.status) for i, r in answer.refused] == [(1, Status.RESOURCE_EXHAUSTED)]
+
+
+def test_nodes_beyond_the_limit_are_refused_and_known_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert NODES_MAX == 1_048_576
+    monkeypatch.setattr(requests, "NODES_MAX", 2)
+    binder = Binder()
+    answer = binder.ask(RegisterNodes((a_node("n0"), a_node("n1"), a_node("n2"))))
+    ((item, refusal),) = answer.refused
+    assert (item, refusal.status, refusal.field) == (2, Status.RESOURCE_EXHAUSTED, "name")
+    assert binder.ask(RegisterNodes((a_node("n1", cpu=9),))) == Acks(1)
 
 
 def test_an_unknown_node_is_not_found_and_a_removed_one_is_removed_again() -> None:

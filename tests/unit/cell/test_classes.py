@@ -95,6 +95,32 @@ REFUSED = [
 ]
 
 
+def several(count: int) -> list[ClassSpec]:
+    """Classes with `count` entries wherever TERMS_MAX holds."""
+    exists = Requirement("k", Operator.EXISTS)
+    names = [f"k{i}" for i in range(count)]
+    return [
+        ClassSpec(selector=tuple((name, "v") for name in names)),
+        ClassSpec(affinity=(Term((exists,)),) * count),
+        ClassSpec(affinity=(Term((exists,) * count),)),
+        ClassSpec(tolerations=tuple(Toleration(name, "Exists") for name in names)),
+    ]
+
+
+@pytest.mark.parametrize("i", range(4), ids=["selector", "terms", "requirements", "tolerations"])
+def test_lists_of_a_class_have_32_entries_at_most(i: int) -> None:
+    classes.normalise(several(32)[i])
+    with pytest.raises(BadSpec, match="33 entries, limit 32"):
+        classes.normalise(several(33)[i])
+
+
+def test_a_requirement_has_256_values_at_most() -> None:
+    values = tuple(str(i) for i in range(257))
+    classes.normalise(needs(Requirement("k", Operator.IN, values[:256])))
+    with pytest.raises(BadSpec, match="257 entries, limit 256"):
+        classes.normalise(needs(Requirement("k", Operator.IN, values)))
+
+
 @pytest.mark.parametrize("case", REFUSED, ids=lambda c: c.name)
 def test_a_bad_class_is_refused_by_field(case: Case) -> None:
     with pytest.raises(BadSpec) as refused:

@@ -109,6 +109,8 @@ CASES = [
     Case("no size", a_member("b", gang="g", size=0), (INVALID, "size")),
     Case("a great size", a_member("b", gang="g", size=REPLICAS_MAX + 1), (INVALID, "size")),
     Case("no time", a_member("b", gang="g", timeout_ms=0), (INVALID, "timeout_ms")),
+    Case("the longest time", a_member("b", gang="g", timeout_ms=86_400_000), None),
+    Case("more than that", a_member("b", gang="g", timeout_ms=86_400_001), (INVALID, "timeout_ms")),
     Case("a far priority", a_member("b", gang="g", priority=1 << 31), (INVALID, "priority")),
     Case("a long pin", a_member("b", gang="g", pin="n" * 254), (INVALID, "pin")),
     Case("a bad class", a_member("b", gang="g", klass=a_class(-1)), (INVALID, "class.demand[cpu]")),

@@ -249,6 +249,18 @@ def test_tries_at_once_are_limited_and_the_rest_follows() -> None:
     assert sorted(tried) == keys
 
 
+def test_shapes_looked_at_in_one_call_are_limited_and_the_rest_follows() -> None:
+    assert DispatcherConfig().shapes_per_call_max == 1024
+    desk = a_desk(wave_min=1, wake_echo_ms=60_000, shapes_per_call_max=2)
+    keys = [f"u{i}" for i in range(4)]
+    desk.submit(*(a_unit(key, a_group(cpu=i + 1)) for i, key in enumerate(keys)))
+    desk.refuse(*keys)
+    desk.settle(wakes=Wake.ROOM_FREED)
+    assert desk.assigned_now() == keys[:2]
+    desk.after(0)
+    assert desk.assigned_now() == keys[2:]
+
+
 def test_cancelled_unit_leaves_without_a_trace_in_any_set() -> None:
     desk = a_full_desk(3)
     desk.submit(a_unit("backing"), a_unit("active", a_group(profile="none")))

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ async def test_a_unit_refused_for_now_is_submitted_again(tmp_path: Path) -> None
 
 async def test_a_watch_that_is_cut_off_begins_anew_with_a_snapshot(tmp_path: Path) -> None:
     work = a_workload(["a", "b"])
-    work = work.retimed(np.array([0.0, 0.3]))
+    work = replace(work, at_s=np.array([0.0, 0.3]))
     async with a_home(tmp_path) as home, a_run(home, work) as run:
         running = asyncio.ensure_future(run.run())
         while not run.tally.is_placed[0]:  # noqa: ASYNC110 - a test only

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runtime.cli.supervisor import ServiceCommand, StartFailed, Supervisor, commands
+from runtime.cli.supervisor import ServiceCommand, StartFailed, Supervisor, _open_log, commands
 from runtime.log import Log
 
 
@@ -87,3 +87,14 @@ async def test_what_a_killed_supervisor_left_is_ended_first(tmp_path: Path) -> N
     assert supervisor.children[0].pid != left
     assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
     await supervisor.stop()
+
+
+@pytest.mark.parametrize(("size", "want_moved"), [(16 << 20, False), ((16 << 20) + 1, True)])
+def test_a_large_log_is_moved_aside(size: int, want_moved: bool, tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    with log.open("wb") as made:
+        made.truncate(size)
+    with _open_log(log) as opened:
+        opened.write(b"new")
+    assert (tmp_path / "x.log.1").exists() is want_moved
+    assert log.stat().st_size == (3 if want_moved else size + 3)

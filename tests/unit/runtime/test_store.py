@@ -91,6 +91,18 @@ def test_what_is_queued_while_a_commit_runs_is_one_commit(path: Path, heard: Hea
     store.close()
 
 
+def test_one_commit_takes_so_many_records_and_the_next_takes_the_rest(
+    path: Path, heard: Heard
+) -> None:
+    store = Store(path)
+    for i in range(4097):
+        store.append(i)
+    heard.start(store)
+    heard.wait_durable(4097)
+    assert heard.durable == [4096, 4097]
+    store.close()
+
+
 def test_close_writes_what_is_queued(path: Path, heard: Heard) -> None:
     store = heard.start(Store(path))
     for i in range(20):

@@ -13,7 +13,7 @@ from cell.effects import Effect, PeerUp, Received, Send, Tick, WakeAt
 from cell.link import Hello
 from cell.messages import Ability, Assign, ClassDef, NodeSpecs, NodeUse, Plan, State, Unplaced
 from cell.node import NodeSpec
-from cell.reasons import NAMED, Reason, Wake
+from cell.reasons import Reason, Wake
 from cell.unit import NO_PIN, Assignments
 from scheduler.config import SchedulerConfig
 from scheduler.core import SchedulerCore
@@ -40,6 +40,8 @@ def a_class(cpu: int = 1, memory: int = 0, **fields: Any) -> ClassSpec:
     return normalise(ClassSpec(demand=tuple(demand.items()), **fields))
 
 
+NAMED = (Reason.INSUFFICIENT_RESOURCE, Reason.UNKNOWN_PROFILE, Reason.PROFILE)
+"""Reasons whose argument is a name: it indexes the message's names."""
 ONE_CPU = a_class()
 
 
@@ -215,6 +217,11 @@ class Bench:
     def name(self, index: int) -> str:
         node = self.stream.nodes[index]
         return node.name if node else f"gone {index}"
+
+
+def queued_rows(core: SchedulerCore) -> int:
+    """Assignment rows not yet placed."""
+    return sum(len(entry.rest) for entry in core._queue)
 
 
 def plans(effects: Iterable[Effect]) -> list[Plan]:

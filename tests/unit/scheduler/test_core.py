@@ -30,6 +30,7 @@ from tests.unit.scheduler.builders import (
     answers,
     placed,
     plans,
+    queued_rows,
     refused,
 )
 
@@ -65,7 +66,7 @@ def test_while_not_able_units_are_given_back_at_once() -> None:
     effects = core.handle(1, Received(DISPATCHER, Sender().assign([a_unit(1), a_unit(2, count=3)])))
     assert refused(effects) == {1: Reason.SCHEDULER_UNREADY, 2: Reason.SCHEDULER_UNREADY}
     assert [row["wakes"] for row in answers(effects)[0].rows.rows()] == [Wake.NONE, Wake.NONE]
-    assert core.queued_rows == 0
+    assert queued_rows(core) == 0
 
 
 def test_classes_of_units_given_back_are_known_afterwards() -> None:
@@ -127,12 +128,12 @@ def test_units_still_queued_go_back_when_the_binder_is_lost() -> None:
     bench = Bench(nodes(1), SchedulerConfig(plan_rows_max=1, core_ms_max=1))
     slow = [a_unit(i, a_class(cpu=i)) for i in range(1, 100)]
     assert isinstance(bench.assign(*slow)[-1], WakeAt)
-    queued = bench.core.queued_rows
+    queued = queued_rows(bench.core)
     assert queued > 0
     planned = len(bench.core._planned)
     back = refused(bench.handle(PeerDown(BINDER)))
     assert len(back) == queued + planned
-    assert bench.core.queued_rows == 0
+    assert queued_rows(bench.core) == 0
 
 
 def test_a_new_binder_session_starts_from_nothing() -> None:
@@ -165,7 +166,7 @@ def test_a_lost_dispatcher_drops_its_queue_and_hears_nothing_of_its_plans() -> N
     bench = Bench(nodes(1), SchedulerConfig(plan_rows_max=1, core_ms_max=1))
     bench.assign(*[a_unit(i, a_class(cpu=i)) for i in range(1, 100)])
     bench.handle(PeerDown(DISPATCHER))
-    assert bench.core.queued_rows == 0
+    assert queued_rows(bench.core) == 0
     bench.handle(UP_DISPATCHER)
     assert bench.handle(Tick()) == []
     assert refused(bench.handle(PeerDown(BINDER))) == {}
@@ -253,7 +254,7 @@ def test_one_call_goes_as_far_as_its_limit_and_asks_for_the_next() -> None:
     assert effects[-1] == WakeAt(7)
     done = len(placed(effects)) + len(refused(effects))
     assert 0 < done < 200
-    assert bench.core.queued_rows == 200 - done
+    assert queued_rows(bench.core) == 200 - done
     rest = bench.handle(Tick())
     assert min({row[0] for row in placed(rest)} | refused(rest).keys()) == done
 
@@ -279,7 +280,7 @@ def test_a_pin_is_looked_up_when_the_unit_is_placed() -> None:
     assert isinstance(bench.assign(*many, U(999, (G(pin="n1"),)))[-1], WakeAt)
     bench.stream.put(1, a_node())
     effects = bench.follow(bench.stream.state([1]))
-    while bench.core.queued_rows:
+    while queued_rows(bench.core):
         effects += bench.handle(Tick())
     assert (999, 0, 0, 1) in placed(effects)
 

@@ -382,6 +382,15 @@ BAD_REQUESTS = {
     "a column named twice": BadRequest(
         bad_set(columns=(a_column("a"), a_column("a"))), INVALID, "columns[1].name"
     ),
+    "a column's name too long": BadRequest(
+        bad_set(columns=(a_column("x" * 201),)), INVALID, "columns[0].name"
+    ),
+    "too many replicas of a column": BadRequest(
+        bad_set(columns=(a_column(count=4097),)), INVALID, "columns[0].count"
+    ),
+    "one replica too many": BadRequest(
+        bad_set(columns=(a_column("a", count=4096), a_column("b"))), INVALID, "columns"
+    ),
     "no replicas": BadRequest(bad_set(columns=(a_column(count=0),)), INVALID, "columns[0].count"),
     "a row too large": BadRequest(
         bad_set(columns=(a_column("a", count=4000), a_column("b", count=4000))), INVALID, "columns"
@@ -425,6 +434,21 @@ def test_a_bad_request_is_answered_with_field_and_reason_and_changes_nothing(
     assert (answer.status, answer.field) == (case.want_status, case.want_field)
     assert answer.reason
     assert loop.core.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        a_set(name="x" * 200),
+        a_set(columns=16),
+        changed(a_set(), columns=(a_column("y" * 200, count=4096),)),
+    ],
+    ids=["name", "columns", "replicas"],
+)
+def test_a_rollingset_at_a_limit_is_taken(spec: Any) -> None:
+    loop = Loop()
+    loop.connect()
+    assert isinstance(loop.request(CreateRollingset(spec)), RollingsetView)
 
 
 def test_limits_of_rollingsets_and_versions_are_kept() -> None:
