@@ -6,7 +6,7 @@ long as the table lives; a number given to a second one means nothing any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from cell.classes import (
     LABEL_BYTES_MAX,
@@ -45,8 +45,10 @@ class ClassNumbers:
         self._specs: dict[int, ClassSpec] = {}
         self._refusals: dict[int, Refusal] = {}
 
-    def add(self, entries: Iterable[types_pb2.ClassEntry]) -> None:
+    def add(self, entries: Sequence[types_pb2.ClassEntry]) -> None:
         """Take the sender's classes. Raises TooManyClasses."""
+        if len(entries) > self._limit:
+            raise TooManyClasses(f"{len(entries)} classes in one message, limit {self._limit}")
         for entry in entries:
             number = entry.number
             try:

@@ -246,7 +246,12 @@ def test_classes_of_a_stream_have_a_limit() -> None:
     entries = [a_class(number, cpu=number + 1) for number in range(3)]
     with pytest.raises(TooManyClasses):
         classes_of(*entries, limit=2)
-    classes_of(*entries, *entries, limit=3)
+    classes_of(*entries, limit=3).add(entries)
+
+
+def test_one_message_brings_no_more_classes_than_that_though_they_are_one() -> None:
+    with pytest.raises(TooManyClasses, match="3 classes in one message, limit 2"):
+        classes_of(*[a_class(1, cpu=1)] * 3, limit=2)
 
 
 groups_of = st.lists(
