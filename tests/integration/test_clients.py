@@ -110,6 +110,7 @@ async def test_bad_items_are_refused_in_band_and_the_stream_goes_on(
 ) -> None:
     await cluster.register(2)
     for case in CASES:
+        after = f"after/{case.name.replace(' ', '-')}"
         call = stub.Submit()
         await call.write(case.body)
         reply = await call.read()
@@ -121,13 +122,13 @@ async def test_bad_items_are_refused_in_band_and_the_stream_goes_on(
             pb.SubmitRequest(
                 batch=2,
                 classes=[types_pb2.ClassEntry(number=8, spec=GOOD)],
-                units=[pb.Unit(key=f"after/{case.name}", groups=[types_pb2.Group(class_number=8)])],
+                units=[pb.Unit(key=after, groups=[types_pb2.Group(class_number=8)])],
             )
         )
         reply = await call.read()
         assert (reply.batch, list(reply.refused)) == (2, []), case.name
         await call.done_writing()
-        await bound(placement, f"after/{case.name}")
+        await bound(placement, after)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await placement.get("bad")
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
