@@ -115,8 +115,9 @@ class ReleaseBook:
         spec = self.specs[name]
         replicas = sum(column.count for column in spec.columns)
         units = {k: s for k, s in self._sights.items() if k.startswith(f"{name}/")}
-        ready = {key for key, sight in units.items() if sight.is_ready(replicas)} - self._ending
-        stopped = ready & set(asked)
+        ready = {key for key, sight in units.items() if sight.is_ready(replicas)}
+        again = {k for k, revision in asked.items() if revision == CANCELLED and k in self._ending}
+        stopped = ready & set(asked) - again
         floor = spec.rows - min(int(spec.max_unavailable), spec.rows)
         if stopped and len(ready) - len(stopped) < floor:
             seen = f"{len(ready)} rows serve, {sorted(stopped)} are stopped, floor {floor}"
