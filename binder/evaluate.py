@@ -35,6 +35,8 @@ class Judged(msgspec.Struct, frozen=True):
     is_lost: bool
     minimum: NDArray[np.uint32]
     """[journal row]: the minimum of the row's group."""
+    attempt: NDArray[np.uint64]
+    """[journal row]: the plan's own attempt; in the journal, ALREADY names the one that won."""
 
 
 class Gates(msgspec.Struct):
@@ -103,8 +105,8 @@ def evaluate(
     kept = np.flatnonzero(verdict != SKIP)
     is_lost = len(kept) < len(rows) or bool((verdict == Verdict.REJECTED).any())
     if len(kept) == len(rows):
-        return Judged(journal, is_lost, rows.min)
-    return Judged(journal.take(kept), is_lost, rows.min[kept])
+        return Judged(journal, is_lost, rows.min, rows.attempt)
+    return Judged(journal.take(kept), is_lost, rows.min[kept], rows.attempt[kept])
 
 
 def units_of(uid_hi: NDArray[np.uint64], uid_lo: NDArray[np.uint64]) -> tuple[Rows, Bits]:

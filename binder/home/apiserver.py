@@ -114,9 +114,10 @@ class ApiServerHome:
 
     def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
         """Hold the room of what is bound, then post; a gang's record comes before."""
+        asked = zip(judged.minimum.tolist(), judged.attempt.tolist(), strict=True)
         rows = [
-            {**row, "min": least}
-            for row, least in zip(judged.journal.rows(), judged.minimum.tolist(), strict=True)
+            {**row, "min": least, "asked": attempt}
+            for row, (least, attempt) in zip(judged.journal.rows(), asked, strict=True)
         ]
         for _, run in groupby(rows, key=uid_of_row):
             self._plan_unit(list(run))
@@ -148,6 +149,7 @@ class ApiServerHome:
     def _plan_unit(self, rows: list[Row]) -> None:
         """Accept a unit's rows, begin a gang, or refuse it for what the home knows better."""
         least = {row["group"]: row.pop("min") for row in rows}
+        attempt, *_ = [row.pop("asked") for row in rows]
         bound = [row for row in rows if row["verdict"] == Verdict.BOUND]
         already = [row for row in rows if row["verdict"] == Verdict.ALREADY]
         if not bound and not already:
@@ -157,7 +159,10 @@ class ApiServerHome:
         kept = [row for row in bound if self._pending(row) is not None]
         refusal = self._why_not(rows[0], kept, already, least)
         if refusal is not None:
-            self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, refusal))
+            # 1. A replica is going, and the dispatcher never heard that it was there. 2. It is
+            # planned anew, and found there. 3. The refusal has to name the attempt that waits.
+            lead = {**rows[0], "attempt": attempt}
+            self._desk.book.add(whole_row(lead, Verdict.REJECTED, refusal))
             return
         for row in already:
             self._desk.book.add(row)

@@ -121,7 +121,9 @@ class Following:
             else:
                 self._desk.objects.forget(view.replica)
                 self._desk.ended(view.replica, view.object, Reason.HOME_GONE, is_ours=view.is_ours)
-        for kept in listed.records:
+        # 1. A list is made. 2. A gang of ours is complete, its record removed. 3. The list arrives:
+        # what a former leader has left unfinished is in the first list or nowhere.
+        for kept in listed.records if not self._desk.is_listed else ():
             self._gangs.adopt(now_us, kept)
         self._desk.is_listed = True
 

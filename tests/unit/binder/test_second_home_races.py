@@ -15,15 +15,17 @@ from cell.home import (
     ObjectView,
     Post,
     Read,
+    RecordView,
     Relist,
     Relisted,
     WatchLost,
+    Write,
 )
 from cell.messages import State
 from cell.reasons import Reason
 from cell.unit import CommandOp, Verdict
 from tests.unit.binder.api_builders import ApiBinder, a_pod
-from tests.unit.binder.builders import a_command, a_row
+from tests.unit.binder.builders import a_command, a_gang, a_row
 
 
 def test_a_slow_answer_for_an_older_object_ends_nothing_of_the_newer_one() -> None:
@@ -211,3 +213,34 @@ def test_a_list_that_was_given_up_answers_no_question() -> None:
     binder.handle(WatchLost())
     binder.handle(Relisted(given_up.call, (), (), ()))
     assert binder.told() == []
+
+
+def test_a_refusal_of_what_is_there_already_names_the_attempt_that_waits() -> None:
+    """1. A bound pod is deleted, the dispatcher has not heard that it was bound. 2. Its replica is
+    planned anew, while the pod is terminating."""
+    binder = ApiBinder(
+        [a_pod(node="n0"), a_pod(node="n0", version=2, state=ObjectState.TERMINATING)]
+    )
+    binder.plan([a_row(attempt=7)])
+    row = binder.settles[-1].rows.rows()[-1]
+    assert (row["verdict"], row["reason"], row["attempt"]) == (
+        Verdict.REJECTED,
+        Reason.ALREADY_BOUND,
+        7,
+    )
+
+
+def test_a_list_from_before_its_end_does_not_begin_a_gang_again() -> None:
+    """1. A list is made. 2. A gang is complete, its record removed. 3. The list arrives."""
+    pods = [a_pod(1, 0), a_pod(1, 1)]
+    binder = ApiBinder(pods)
+    binder.plan(a_gang(1, [0, 1]))
+    written = binder.answer(Write, version=5)
+    for _ in pods:
+        binder.answer(Post)
+    binder.answer(Write, version=6)
+    before = binder.claims()
+    binder.handle(WatchLost())
+    binder.relist(pods, records=[RecordView(5, written.record)])
+    assert binder.claims() == before == {(1, 0): ("n0", "bound"), (1, 1): ("n1", "bound")}
+    assert binder.calls == []
