@@ -239,7 +239,8 @@ class Settling:
         lost = placing[~np.isin(placing, listed)]
         table.replicas.phase[lost] = Phase.WAITING
         table.replicas.node[lost] = -1
-        fresh = listed[table.replicas.phase[listed] <= Phase.PLACING]
+        # Each once: a command that was asked for twice is settled twice, maybe in one message.
+        fresh = _once(listed[table.replicas.phase[listed] <= Phase.PLACING])
         table.replicas.phase[fresh] = Phase.BOUND
         self._news.replicas(fresh)
         self._news.replicas(lost)

@@ -276,6 +276,16 @@ def test_claim_of_the_new_revision_that_turns_up_before_the_release_is_settled_s
     assert encoded(desk.core) == want
 
 
+def test_amendment_that_was_settled_twice_is_told_once() -> None:
+    """1. The binder is slow, and a command asked for again. 2. It settles both in one message."""
+    desk = a_bound_desk()
+    desk.amend("u", 2, a_group(cpu=3))
+    desk.changes.clear()
+    amended = desk.outcome("u", Verdict.AMENDED, revision=2)
+    desk.settle(amended, amended)
+    assert [phase for *_, phase, _, _ in desk.changes] == [Phase.BOUND]
+
+
 def test_amend_that_found_no_claim_places_the_unit_anew() -> None:
     desk = a_bound_desk()
     desk.amend("u", 2, a_group(cpu=3))
