@@ -41,8 +41,6 @@ from runtime.log import Log
 WRITE_SECONDS = 1
 """The server gives a write up after this time: a client's own time-out does not bound it."""
 ANSWER_SECONDS_MAX = 2.0
-T = TypeVar("T")
-
 RELIST_SECONDS = (0.05, 5.0)
 """Wait before a list is tried again: the first, and the longest; doubled, with a random part."""
 PODS = "/api/v1/pods"
@@ -58,6 +56,7 @@ _CODES = {
 }
 _NOT_DONE = (400, 401, 403, 405, 413, 415, 422)
 """Refused as it stands: it may be granted later, and is said in the log."""
+T = TypeVar("T")
 
 
 class KubernetesHome:
@@ -86,12 +85,12 @@ class KubernetesHome:
         match call:
             case Relist():
                 self._start(self._relist(call))
-            case Post():
-                self._start(self._post(call))
-            case Read():
-                self._start(self._read(call))
-            case Evict():
-                self._start(self._evict(call))
+            case Post() | Read() | Evict():
+                name = self.pods.by_replica.get(call.replica)
+                if name is None:
+                    self._put(Answered(call.call, Code.GONE))
+                else:
+                    self._start(self._about(call, name))
             case Write() | ReadRecord():
                 raise NotImplementedError("gangs have no record in the API server yet")
 
@@ -109,11 +108,15 @@ class KubernetesHome:
 
     # Calls
 
-    async def _post(self, call: Post) -> None:
-        name = self.pods.by_replica.get(call.replica)
-        if name is None:
-            self._put(Answered(call.call, Code.GONE))
-            return
+    def _about(self, call: Post | Read | Evict, name: Name) -> Coroutine[Any, Any, None]:
+        match call:
+            case Post():
+                return self._post(call, name)
+            case Read():
+                return self._read(call, name)
+        return self._evict(call, name)
+
+    async def _post(self, call: Post, name: Name) -> None:
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -122,11 +125,7 @@ class KubernetesHome:
         }
         self._put(Answered(call.call, await self._write("POST", f"{_path(name)}/binding", body)))
 
-    async def _evict(self, call: Evict) -> None:
-        name = self.pods.by_replica.get(call.replica)
-        if name is None:
-            self._put(Answered(call.call, Code.GONE))
-            return
+    async def _evict(self, call: Evict, name: Name) -> None:
         body = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -145,11 +144,7 @@ class KubernetesHome:
             return Code.UNKNOWN
         return self._code(f"{method} {path}", reply)
 
-    async def _read(self, call: Read) -> None:
-        name = self.pods.by_replica.get(call.replica)
-        if name is None:
-            self._put(Answered(call.call, Code.GONE))
-            return
+    async def _read(self, call: Read, name: Name) -> None:
         try:
             reply = await self._api.call("GET", _path(name), seconds_max=ANSWER_SECONDS_MAX)
         except (NotSent, Unknown):
