@@ -6,21 +6,25 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ServiceConfig, section
-from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
+from runtime.config import HomeKind, KubernetesSettings, ServiceConfig, section
+from runtime.service import FLAGS, LINK_FLAG, Service, Task, Wiring
 
 if TYPE_CHECKING:
     import msgspec
 
+    from binder.config import BinderConfig
     from binder.core import BinderCore
     from runtime.loop import Shell
 
 
 class Settings(ServiceConfig, frozen=True, kw_only=True):
     """The binder's settings; `limits` are those of `binder.config`, `api` those of
-    `runtime.cluster_api`."""
+    `runtime.cluster_api`. With `home: kubernetes` nothing is kept here."""
 
     name: str = "binder"
+    home: HomeKind = HomeKind.EMBEDDED
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    """For `home: kubernetes`."""
 
 
 class Binder(Service[Settings]):
@@ -31,6 +35,10 @@ class Binder(Service[Settings]):
     settings_type = Settings
     flags: Mapping[str, str] = {**FLAGS, **LINK_FLAG}
 
+    def is_stored(self, settings: Settings) -> bool:
+        """See Service."""
+        return settings.home is HomeKind.EMBEDDED
+
     def make_core(self, settings: Settings, term: int) -> BinderCore:
         """See Service."""
         from binder.config import BinderConfig
@@ -39,8 +47,21 @@ class Binder(Service[Settings]):
 
         self._term = term
         self._api = section(ClusterLimits, settings.api, "api")
-        self._core = BinderCore(term, section(BinderConfig, settings.limits))
+        limits = section(BinderConfig, settings.limits)
+        if settings.home is HomeKind.KUBERNETES:
+            self._core = self._make_kubernetes(settings, limits)
+        else:
+            self._core = BinderCore(term, limits)
         return self._core
+
+    def _make_kubernetes(self, settings: Settings, limits: BinderConfig) -> BinderCore:
+        from binder.home.apiserver import ApiServerBinder
+        from runtime.clock import Clock
+        from runtime.kubernetes.wiring import access
+
+        self._access = access(settings.kubernetes)
+        self._term = Clock().now_us() // 60_000_000
+        return ApiServerBinder(self._term, limits)
 
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:
         """See Service."""
@@ -57,13 +78,16 @@ class Binder(Service[Settings]):
 
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
-        from cell.link import Hello
+        from cell.link import DERIVED, Hello
         from runtime.cluster_api import ClusterServicer
         from runtime.link_rpc import LinkServicer
         from runtime.servers import Listener
 
+        is_derived = settings.home is HomeKind.KUBERNETES
+        features = (DERIVED,) if is_derived else ()
+
         def hello() -> Hello:
-            return Hello(name=settings.name, role="binder", term=self._term)
+            return Hello(name=settings.name, role="binder", term=self._term, features=features)
 
         limits = self._api
         api = ClusterServicer(shell, self._core, limits)
@@ -77,7 +101,12 @@ class Binder(Service[Settings]):
             [links.add_to],
             settings.links.message_bytes_max,
         )
-        return Wiring((clients, peers))
+        return Wiring((clients, peers), self._tasks(shell, settings) if is_derived else ())
+
+    def _tasks(self, shell: Shell, settings: Settings) -> tuple[Task, ...]:
+        from runtime.kubernetes.wiring import Follow
+
+        return (Follow(shell, self._access, settings.kubernetes),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -81,7 +81,7 @@ class BinderCore:
             case PeerUp(peer, hello) if hello.role == "scheduler":
                 effects = self._schedulers.open(peer)
             case PeerUp(peer, hello) if hello.role == "dispatcher":
-                effects = self._dispatcher.open(peer)
+                effects = self._home.open_dispatcher(peer, hello.term)
             case PeerDown(peer):
                 effects = self._lose(peer)
             case Received(peer, Plan() as plan):

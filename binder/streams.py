@@ -175,12 +175,16 @@ class DispatcherStream:
         self._rows_max = rows_max
         self._names = 0
 
-    def open(self, peer: str) -> list[Effect]:
-        """Begin a session: all outcomes not acked, again; whatever was missed wakes everyone."""
+    def open(self, peer: str, *, is_history_told: bool = True) -> list[Effect]:
+        """Begin a session: all outcomes not acked, again; whatever was missed wakes everyone.
+
+        Without history: the names of nodes alone."""
         self.peer = peer
         self.classes = SessionClasses(self._ledger.classes)
         self.wakes = Wake.ALL
         self._names = 0
+        if not is_history_told:
+            return self._send(self._ledger.log.next, Settlements.empty(), Wake.NONE)
         effects: list[Effect] = []
         for first, journal in self._merged():
             effects += self.settle(first, journal)

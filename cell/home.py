@@ -63,6 +63,28 @@ class ObjectView(msgspec.Struct, frozen=True):
     """Whether the dispatcher knows its unit; others only take room."""
 
 
+class HomeGroup(msgspec.Struct, frozen=True, array_like=True):
+    """A replica group of a unit that the home has; `klass` is `ClassSpec.encoded()`."""
+
+    klass: bytes
+    count: int = 1
+    min: int = 1
+    pin: str = ""
+
+
+class HomeUnit(msgspec.Struct, frozen=True):
+    """What the home wants to have placed: a unit, whose replicas are objects."""
+
+    uid_hi: int
+    uid_lo: int
+    key: str
+    revision: int = 1
+    priority: int = 0
+    groups: tuple[HomeGroup, ...] = ()
+    is_over: bool = False
+    """Nothing of it is wanted any more. Only in watch deltas; `groups` may be missing."""
+
+
 class Member(msgspec.Struct, frozen=True, array_like=True):
     """One replica in a gang's record: which object goes to which node."""
 
@@ -198,13 +220,14 @@ class Answered(msgspec.Struct, frozen=True, tag=True):
 class Watched(msgspec.Struct, frozen=True, tag=True):
     """What the watch shows, in order and late; of one object versions only grow.
 
-    `nodes` are nodes that are new or changed, `removed` names of nodes that are gone: node changes
-    count before the objects of the same message.
+    `nodes` are nodes that are new or changed, `removed` names of nodes that are gone, `units` those
+    that are new, changed or over. Nodes count before units, units before objects.
     """
 
     objects: tuple[ObjectView, ...] = ()
     nodes: tuple[NodeSpec, ...] = ()
     removed: tuple[str, ...] = ()
+    units: tuple[HomeUnit, ...] = ()
 
 
 class WatchLost(msgspec.Struct, frozen=True, tag=True):
@@ -218,6 +241,7 @@ class Relisted(msgspec.Struct, frozen=True, tag=True):
     objects: tuple[ObjectView, ...]
     nodes: tuple[NodeSpec, ...]
     records: tuple[RecordView, ...]
+    units: tuple[HomeUnit, ...] = ()
 
 
 class LeaseLost(msgspec.Struct, frozen=True, tag=True):

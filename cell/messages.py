@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from cell.classes import ClassSpec
-from cell.columns import I64, U8, U16, U32, U64, Table
+from cell.columns import I32, I64, U8, U16, U32, U64, Table
 from cell.node import NodeSpec
 from cell.reasons import Refusal
 from cell.unit import (
@@ -194,7 +194,46 @@ class Settle(msgspec.Struct, frozen=True, tag=True):
     wakes: int = 0
 
 
-LinkMessage = Assign | Unplaced | Ability | Plan | State | Command | Settle
+class ArrivalRows(Table):
+    """Units that the home has, with `groups` rows of groups each, in order."""
+
+    uid_hi: U64
+    uid_lo: U64
+    revision: U32
+    priority: I32
+    groups: U8
+
+
+class UidRows(Table):
+    """Units by uid."""
+
+    uid_hi: U64
+    uid_lo: U64
+
+
+class Arrive(msgspec.Struct, frozen=True, tag=True):
+    """Units of a home that is an authority of its own: new ones, new revisions, and those that are
+    `gone`. Told before any outcome of theirs.
+
+    A session with such a binder, and every relist, brings them all: from `is_first` to `is_last`,
+    and what is not among them is gone. `claims` are what a dispatcher that knows of nothing has to
+    know of their replicas; outcomes below `next` are in them. Classes (in canonical form) and pins
+    are the message's own.
+    """
+
+    keys: tuple[str, ...]
+    units: ArrivalRows
+    groups: GroupBatch
+    classes: tuple[bytes, ...]
+    pins: tuple[str, ...]
+    gone: UidRows
+    claims: Settlements
+    next: int = 0
+    is_first: bool = False
+    is_last: bool = False
+
+
+LinkMessage = Assign | Unplaced | Ability | Plan | State | Command | Settle | Arrive
 
 
 # Placement API: requests

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import ServiceConfig, link_address, section
+from runtime.config import HomeKind, ServiceConfig, link_address, section
 from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     name: str = "dispatcher"
     binder: str = ""
     """Where the binder listens for links."""
+    home: HomeKind = HomeKind.EMBEDDED
+    """With `kubernetes` nothing is kept here, and units come from the binder."""
 
 
 class Dispatcher(Service[Settings]):
@@ -37,15 +39,22 @@ class Dispatcher(Service[Settings]):
         "binder": "address of the binder's links (default STATE/binder-link.sock)",
     }
 
+    def is_stored(self, settings: Settings) -> bool:
+        """See Service."""
+        return settings.home is HomeKind.EMBEDDED
+
     def make_core(self, settings: Settings, term: int) -> DispatcherCore:
         """See Service."""
         from dispatcher.config import DispatcherConfig
         from dispatcher.core import DispatcherCore
+        from runtime.clock import Clock
         from runtime.placement_api import PlacementLimits
 
-        self._term = term
+        is_stored = self.is_stored(settings)
+        self._term = term if is_stored else Clock().now_us() // 1_000_000
         self._api = section(PlacementLimits, settings.api, "api")
-        self._core = DispatcherCore(term, section(DispatcherConfig, settings.limits))
+        limits = section(DispatcherConfig, settings.limits)
+        self._core = DispatcherCore(self._term, limits, takes_requests=is_stored)
         return self._core
 
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:

@@ -71,20 +71,23 @@ class Amendments:
     def cancel(self, now_us: int, body: Cancel) -> tuple[Refused, Cancelled | None]:
         """End units; returns who was refused, and the record."""
         check_count("keys", len(body.keys))
-        units = self._table.units
         found = find_keys(self._table, body.keys)
         refused = {i: _UNKNOWN for i in np.flatnonzero(found < 0).tolist()}
-        handles = np.unique(found[found >= 0])
+        return refused, self.end(now_us, np.unique(found[found >= 0]))
+
+    def end(self, now_us: int, handles: I64s) -> Cancelled | None:
+        """End units (each named once); the record, if any of them had not ended."""
+        units = self._table.units
         handles = handles[units.state[handles] != State.FINISHED]
         handles = handles[units.op[handles] != Op.CANCEL]
         if not len(handles):
-            return refused, None
+            return None
         is_over = (units.is_tried[handles] == 0) & (units.bound_us[handles] == 0)
         rows = CancelRows.of(
             uid_hi=units.uid_hi[handles], uid_lo=units.uid_lo[handles], is_over=is_over
         )
         self._cancel(now_us, handles, is_over)
-        return refused, Cancelled(now_us, rows)
+        return Cancelled(now_us, rows)
 
     def replay_cancel(self, record: Cancelled) -> None:
         """Apply a record."""

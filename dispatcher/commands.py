@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.messages import ClassDef
+from cell.messages import ClassDef, UidRows
 from cell.unit import WHOLE_UNIT, CommandOp, Commands
 from dispatcher.codes import Op
 from dispatcher.columns import I64s
-from dispatcher.records import UidRows
 from dispatcher.table import Table
 
 Uid = tuple[int, int]

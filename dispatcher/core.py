@@ -36,6 +36,7 @@ from cell.messages import (
     Ability,
     Acks,
     Amend,
+    Arrive,
     Cancel,
     Command,
     Join,
@@ -50,6 +51,7 @@ from cell.reasons import Refusal, Status, Wake
 from cell.unit import uid_of
 from dispatcher import requests
 from dispatcher.amendments import Amendments
+from dispatcher.arrivals import Arrivals
 from dispatcher.codes import State
 from dispatcher.commands import Asked
 from dispatcher.config import DispatcherConfig
@@ -75,10 +77,16 @@ _NOBODY = np.empty(0, np.int64)
 
 
 class DispatcherCore:
-    """The whole dispatcher. Build, `restore` once, then `handle` events one by one."""
+    """The whole dispatcher. Build, `restore` once, then `handle` events one by one.
 
-    def __init__(self, term: int, config: DispatcherConfig | None = None) -> None:
+    `takes_requests` is false where units come from the home, by the binder.
+    """
+
+    def __init__(
+        self, term: int, config: DispatcherConfig | None = None, *, takes_requests: bool = True
+    ) -> None:
         self._term = term
+        self._takes_requests = takes_requests
         self._config = config = config or DispatcherConfig()
         table = Table(Classes(config.classes_max), Names(config.names_max))
         self._table = table
@@ -113,6 +121,7 @@ class DispatcherCore:
             self._reports,
             self._gangs,
         )
+        self._arrivals = Arrivals(table, self._waiting, self._amendments, self._settling)
         self._views = Views(table, self._router)
         self._binder = ""
         self._binder_term = 0
@@ -182,6 +191,8 @@ class DispatcherCore:
                 self._answers = [Answer(token, self._answer(now_us, body))]
             case Received(body=Settle() as settle, peer=peer) if peer == self._binder:
                 self._on_settle(now_us, settle)
+            case Received(body=Arrive() as arrive, peer=peer) if peer == self._binder:
+                self._fresh = self._arrivals.take(now_us, arrive)
             case Received(body=Unplaced() as unplaced):
                 self._refusals.take(now_us, unplaced)
             case Received(body=Ability(is_ready=is_ready), peer=peer):
@@ -192,19 +203,24 @@ class DispatcherCore:
                         self._waiting.wake(now_us, Wake.ROOM_FREED)
             case PeerUp(peer=peer, hello=hello):
                 self._end(now_us, peer)
-                if hello.role == "binder":
-                    self._begin_binder(now_us, peer, hello)
-                elif hello.role == "scheduler":
-                    self._router.add(peer, hello)
-                    self._waiting.parked.wake(SCHEDULER)
+                self._greet(now_us, peer, hello)
             case PeerDown(peer=peer):
                 self._end(now_us, peer)
             case Tick():
                 self._wake_at_us = 0
 
+    def _greet(self, now_us: int, peer: str, hello: Hello) -> None:
+        if hello.role == "binder":
+            self._begin_binder(now_us, peer, hello)
+        elif hello.role == "scheduler":
+            self._router.add(peer, hello)
+            self._waiting.parked.wake(SCHEDULER)
+
     def _answer(self, now_us: int, body: Any) -> Acks | Refusal:
         refused: Refused
         record: Record | None
+        if not self._takes_requests:
+            return Refusal(Status.UNIMPLEMENTED, "", "units are made in the API server")
         try:
             match body:
                 case Submit():
@@ -271,6 +287,7 @@ class DispatcherCore:
         """A session is over, or was without our being told."""
         if peer == self._binder:
             self._binder = ""
+            self._arrivals.end_session()
         elif peer in self._router.schedulers:
             self._router.drop(peer)
             self._dispatch.lose(now_us, self._flights.of(peer))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from cell.columns import I32, I64, U8, U16, U32, U64, Table
-from cell.messages import ClassDef, Member
+from cell.messages import ClassDef, Member, UidRows
 
 
 class NameDef(msgspec.Struct, frozen=True, array_like=True):
@@ -137,13 +137,6 @@ class Joined(msgspec.Struct, frozen=True, tag=True):
     age: int
     members: tuple[Member, ...]
     defs: Defs
-
-
-class UidRows(Table):
-    """Units by uid."""
-
-    uid_hi: U64
-    uid_lo: U64
 
 
 class Expired(msgspec.Struct, frozen=True, tag=True):

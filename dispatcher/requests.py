@@ -45,7 +45,7 @@ class Accepted(msgspec.Struct):
     record: Submitted | None
 
 
-class _Batch(msgspec.Struct):
+class Batch(msgspec.Struct):
     """Units to take, with classes and names as numbers of the log."""
 
     keys: NDArray[Any]
@@ -55,9 +55,10 @@ class _Batch(msgspec.Struct):
     counts: I64s
     groups: GroupRows
 
-    def take(self, chosen: I64s) -> _Batch:
+    def take(self, chosen: I64s) -> Batch:
+        """The chosen ones."""
         rows = ranges(offsets(self.counts)[chosen], self.counts[chosen])
-        return _Batch(
+        return Batch(
             self.keys[chosen],
             self.uid_hi[chosen],
             self.uid_lo[chosen],
@@ -95,7 +96,7 @@ def replay(table: Table, record: Submitted) -> I64s:
     units = record.units
     table.age = record.age
     return table.add(
-        _texts(record.keys),
+        texts(record.keys),
         units.uid_hi,
         units.uid_lo,
         units.priority,
@@ -123,7 +124,7 @@ def _check_shape(body: Submit) -> None:
         raise Malformed("roles", f"{len(body.roles)} roles for {groups} groups")
 
 
-def _batch(table: Table, body: Submit, refused: Refused) -> _Batch:
+def _batch(table: Table, body: Submit, refused: Refused) -> Batch:
     counts = body.units.groups.astype(np.int64)
     classes = [table.classes.of(spec) for spec in body.classes]
     numbers = np.array([c if isinstance(c, int) else NONE for c in classes] or [NONE], np.int32)
@@ -141,8 +142,8 @@ def _batch(table: Table, body: Submit, refused: Refused) -> _Batch:
         )
     else:
         roles = np.full(len(klass), NONE, np.int32)
-    return _Batch(
-        keys=_texts(body.keys),
+    return Batch(
+        keys=texts(body.keys),
         uid_hi=body.units.uid_hi,
         uid_lo=body.units.uid_lo,
         priority=body.units.priority,
@@ -222,7 +223,7 @@ def _fault(body: Submit, classes: list[int | BadSpec], row: int) -> tuple[str, s
     return "role", f"is above {NAME_BYTES_MAX} bytes"
 
 
-def _without_doubles(batch: _Batch, items: I64s) -> list[I64s]:
+def _without_doubles(batch: Batch, items: I64s) -> list[I64s]:
     """The items in parts that name each unit once, in order."""
     lo = batch.uid_lo[items]
     if len(np.unique(lo)) == len(lo):
@@ -242,7 +243,7 @@ def _take(
     table: Table,
     config: DispatcherConfig,
     now_us: int,
-    whole: _Batch,
+    whole: Batch,
     items: I64s,
     refused: Refused,
 ) -> tuple[I64s, Submitted | None]:
@@ -266,10 +267,11 @@ def _take(
         return np.empty(0, np.int64), None
     if not is_new.all():
         batch = batch.take(np.flatnonzero(is_new))
-    return _add(table, now_us, batch)
+    return add(table, now_us, batch)
 
 
-def _add(table: Table, now_us: int, batch: _Batch) -> tuple[I64s, Submitted]:
+def add(table: Table, now_us: int, batch: Batch) -> tuple[I64s, Submitted]:
+    """Add new units, and the record of it."""
     age = table.age
     handles = table.add(
         batch.keys,
@@ -292,7 +294,7 @@ def _add(table: Table, now_us: int, batch: _Batch) -> tuple[I64s, Submitted]:
 
 
 def _over_limit(
-    table: Table, config: DispatcherConfig, batch: _Batch, is_new: NDArray[np.bool_]
+    table: Table, config: DispatcherConfig, batch: Batch, is_new: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Which units come after the room here is used up, in order."""
     room = config.replicas_max - table.replica_count
@@ -313,7 +315,8 @@ def _refuse_all(refused: Refused, is_bad: NDArray[np.bool_], field: str, reason:
             _refuse(refused, item, field, reason)
 
 
-def _texts(keys: tuple[str, ...]) -> NDArray[Any]:
+def texts(keys: tuple[str, ...]) -> NDArray[Any]:
+    """Texts as a column."""
     made = np.empty(len(keys), object)
     made[:] = keys
     return made

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cell.messages import Settle
 from cell.reasons import Reason, text
-from cell.unit import WHOLE_UNIT, Verdict
+from cell.unit import WHOLE_UNIT, Settlements, Verdict
 from dispatcher.codes import PHASES, Op, Phase, State
 from dispatcher.columns import I64s, sums
 from dispatcher.commands import Asked
@@ -78,7 +78,20 @@ class Settling:
         if known:
             rows = rows.take(slice(known, None))
         self.next = settle.first + len(settle.rows)
-        outcomes = OutcomeRows(
+        outcomes = self._outcomes(rows)
+        handles = self._table.resolve(rows.handle, rows.uid_hi, rows.uid_lo)
+        self._apply(now_us, handles, outcomes, rows.attempt)
+        is_durable = ~_IS_VOLATILE[rows.verdict]
+        return outcomes if is_durable.all() else outcomes.take(is_durable)
+
+    def take_claims(self, now_us: int, following: int, rows: Settlements) -> None:
+        """Apply what stands for all outcomes below `following`; nothing of them was known here."""
+        self.next = following
+        handles = self._table.find(rows.uid_hi, rows.uid_lo)
+        self._apply(now_us, handles, self._outcomes(rows), rows.attempt)
+
+    def _outcomes(self, rows: Settlements) -> OutcomeRows:
+        return OutcomeRows(
             uid_hi=rows.uid_hi,
             uid_lo=rows.uid_lo,
             revision=rows.revision,
@@ -88,10 +101,6 @@ class Settling:
             ordinal=rows.ordinal,
             node=self._node_numbers(rows.node),
         )
-        handles = self._table.resolve(rows.handle, rows.uid_hi, rows.uid_lo)
-        self._apply(now_us, handles, outcomes, rows.attempt)
-        is_durable = ~_IS_VOLATILE[rows.verdict]
-        return outcomes if is_durable.all() else outcomes.take(is_durable)
 
     def is_room_assumed_in(self, settle: Settle) -> bool:
         """Whether a plan came to nothing whose room a scheduler had assumed.

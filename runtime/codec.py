@@ -14,7 +14,7 @@ import msgspec
 
 from cell.columns import Table, schema
 from cell.link import Frame, Hello
-from cell.messages import Ability, Assign, Command, Plan, Settle, State, Unplaced
+from cell.messages import Ability, Arrive, Assign, Command, Plan, Settle, State, Unplaced
 from godel.v1 import link_pb2
 
 BODIES: dict[type, str] = {
@@ -26,6 +26,7 @@ BODIES: dict[type, str] = {
     State: "state",
     Command: "command",
     Settle: "settle",
+    Arrive: "arrive",
 }
 """Cell types that travel in a frame, with the frame's field."""
 _TYPES = {name: kind for kind, name in BODIES.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -46,6 +47,26 @@ class LinkLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Frames queued for a peer that reads too slowly; above it the session ends."""
     message_bytes_max: Positive = 256 << 20
     """Bytes of one message."""
+
+
+class HomeKind(StrEnum):
+    """Where the state lives that outlasts our processes."""
+
+    EMBEDDED = "embedded"
+    """SQLite files in the state directory."""
+    KUBERNETES = "kubernetes"
+    """An API server."""
+
+
+class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which API server, and which of its pods are ours."""
+
+    kubeconfig: str = ""
+    """File with credentials; "" for $KUBECONFIG, those of the pod we are in, or ~/.kube/config."""
+    context: str = ""
+    """Of the kubeconfig; "" for its present one."""
+    scheduler_name: str = "godel-scheduler"
+    """Pods that name this scheduler are ours."""
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):

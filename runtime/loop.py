@@ -70,6 +70,8 @@ class Shell:
         self.store_fault = ""
         """Why records cannot be written at present; submissions are refused meanwhile."""
         self.on_publish: Callable[[Any], None] = lambda body: None
+        self.on_call: Callable[[Any], None] | None = None
+        """Performs effects of the core's home, if it has one outside."""
         self.on_health: Callable[[bool], None] = lambda is_well: None
         self._store = store
         self._loop = asyncio.get_running_loop()
@@ -222,6 +224,8 @@ class Shell:
                     waits[1](body)
             case Publish(body=body):
                 self.on_publish(body)
+            case _ if self.on_call is not None:
+                self.on_call(effect)
             case _:
                 raise TypeError(f"unknown effect {type(effect).__name__}")
 

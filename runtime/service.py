@@ -64,8 +64,10 @@ class Service(ABC, Generic[S]):
     settings_type: type[S]
     flags: Mapping[str, str]
     """Fields of the settings that are flags too, with their help."""
-    is_stored: ClassVar[bool] = True
-    """Whether the core has records."""
+
+    def is_stored(self, settings: S) -> bool:
+        """Whether the core has records."""
+        return True
 
     @abstractmethod
     def make_core(self, settings: S, term: int) -> Core:

@@ -87,7 +87,7 @@ def _take_state(service: Service[S], settings: S) -> Store | Lock:
     """The store, or for a service without one the lock that stands for it."""
     try:
         state = private_directory(Path(settings.state).absolute())
-        if service.is_stored:
+        if service.is_stored(settings):
             return Store(state / f"{settings.name}.db")
         return Lock(state / f"{settings.name}.lock")
     except (OSError, sqlite3.Error) as error:

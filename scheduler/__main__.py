@@ -36,7 +36,6 @@ class Scheduler(Service[Settings]):
 
     package = "scheduler"
     about = "A scheduler: places units on nodes, beside others that do the same."
-    is_stored = False
     settings_type = Settings
     flags: Mapping[str, str] = {
         **FLAGS,
@@ -45,6 +44,10 @@ class Scheduler(Service[Settings]):
         "dispatcher": "address of the dispatcher's links (default STATE/dispatcher-link.sock)",
         "binder": "address of the binder's links (default STATE/binder-link.sock)",
     }
+
+    def is_stored(self, settings: Settings) -> bool:
+        """See Service: it owns nothing."""
+        return False
 
     def make_core(self, settings: Settings, term: int) -> SchedulerCore:
         """See Service."""

@@ -21,6 +21,7 @@ from binder import commands
 from binder.config import BinderConfig
 from binder.core import BinderCore
 from binder.evaluate import Judged
+from binder.home.arrivals import Arrivals, standing_of
 from binder.home.book import Row, object_name, uid_of_row, whole_row
 from binder.home.calls import Purpose, Wish
 from binder.home.desk import Desk
@@ -48,8 +49,8 @@ from cell.messages import ClaimState
 from cell.reasons import Reason, Refusal, Status
 from cell.unit import CommandOp, Commands, Verdict
 
-_NUMBERS_PER_TERM = 1 << 40
-"""Outcomes one term may number."""
+_NUMBERS_PER_TERM = 1 << 34
+"""Outcomes one term may number; terms are below 1 << 28."""
 _US_PER_MS = 1000
 
 
@@ -63,6 +64,9 @@ class ApiServerHome:
         self._desk = Desk(term, config, ledger, dispatcher)
         self._gangs = GangSteps(self._desk, config.gang_repair_ms_max * _US_PER_MS)
         self._following = Following(self._desk, self._gangs)
+        self._arrivals = Arrivals(dispatcher, config.settle_rows_max)
+        self._is_list_owed = False
+        """Whether a dispatcher that came before the first list has to be told all units."""
         self._early: list[tuple[Commands, NDArray[np.int32]]] = []
         """Commands from before the first list, with class numbers; repeated ones change nothing."""
         ledger.log.skip_to(term * _NUMBERS_PER_TERM)
@@ -98,6 +102,8 @@ class ApiServerHome:
                 self._answered(now_us, event)
             case Watched():
                 self._following.put_nodes(event.nodes, event.removed)
+                for unit in event.units:
+                    self._arrivals.see(unit)
                 for view in event.objects:
                     self._following.see(view)
             case WatchLost():
@@ -105,12 +111,29 @@ class ApiServerHome:
                 self._desk.calls.forget(Purpose("relist"))
                 self._desk.wish(Wish(Purpose("relist")))
             case Relisted():
-                self._following.relisted(now_us, event)
-                self._obey_early()
+                self._take_list(now_us, event)
             case LeaseLost():
                 self._lose_lease()
         self._gangs.step_all(now_us)
         return self._effects(now_us)
+
+    def open_dispatcher(self, peer: str, term: int) -> list[Effect]:
+        """All units, then what it has not acked, or what stands for that.
+
+        1. A dispatcher acks outcomes, and dies. 2. Its successor keeps nothing: what became of
+        replicas before its term it has to be told as it stands. 3. A binder that has heard of no
+        dispatcher yet has its whole log.
+        """
+        book, dispatcher = self._desk.book, self._desk.dispatcher
+        before = book.take()
+        known_term = self._desk.ledger.marks.term
+        if not self._desk.is_listed or not known_term or known_term == term:
+            log = dispatcher.open(peer)
+            return [*before, *(self._arrivals.take_all() if self._desk.is_listed else []), *log]
+        names = dispatcher.open(peer, is_history_told=False)
+        following = self._desk.ledger.log.next
+        claims = standing_of(self._desk, self._arrivals.uids)
+        return [*before, *names, *self._arrivals.take_all(claims, following)]
 
     def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
         """Hold the room of what is bound, then post; a gang's record comes before."""
@@ -138,8 +161,21 @@ class ApiServerHome:
             self._early.append((run, klass))
         return self._effects(now_us)
 
+    def _take_list(self, now_us: int, listed: Relisted) -> None:
+        was_listed = self._desk.is_listed
+        self._following.relisted(now_us, listed)
+        if self._desk.is_listed:
+            self._arrivals.relisted(listed.units)
+            self._obey_early()
+        self._is_list_owed |= self._desk.is_listed and not was_listed
+
     def _effects(self, now_us: int) -> list[Effect]:
-        effects = [*self._desk.book.take(), *self._desk.calls.take(now_us)]
+        """Units before outcomes of theirs, their ends behind them."""
+        is_whole, self._is_list_owed = self._is_list_owed, False
+        arrivals = self._arrivals.take_all() if is_whole else self._arrivals.take_new()
+        outcomes = self._desk.book.take()
+        effects = [*arrivals, *outcomes, *self._desk.calls.take(now_us)]
+        effects += self._arrivals.take_gone()
         times = [self._desk.calls.wake_at_us, *self._gangs.deadlines()]
         self.wake_at_us = min((at_us for at_us in times if at_us), default=0)
         return effects
@@ -348,7 +384,7 @@ class ApiServerHome:
         more, and the lease is lost. 3. The first is applied: its room was held.
         """
         self._desk.is_leading = False
-        self._desk.book.is_mute = True
+        self._desk.book.is_mute = self._arrivals.is_mute = True
         dropped = self._desk.calls.keep_reads()
         posts = {purpose.replica for purpose in dropped if not self._is_doubtful(purpose)}
         for gang in self._desk.gangs.values():

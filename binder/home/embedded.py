@@ -47,6 +47,10 @@ class EmbeddedHome:
         """Records that stand for all so far."""
         return [*parts_of(self._ledger)]
 
+    def open_dispatcher(self, peer: str, term: int) -> list[Effect]:
+        """What it has not acked, whatever its term: it has a store."""
+        return self._dispatcher.open(peer)
+
     def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
         """Commit what a plan was judged to be."""
         return self._commit(judged.journal)

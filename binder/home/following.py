@@ -18,7 +18,7 @@ from cell.node import NodeSpec
 from cell.reasons import Reason
 from cell.unit import Verdict
 
-_ENDED = {
+ENDED = {
     ObjectState.DONE: Reason.REPORTED_DONE,
     ObjectState.FAILED: Reason.REPORTED_FAILED,
     ObjectState.DELETED: Reason.HOME_GONE,
@@ -45,7 +45,7 @@ class Following:
             case ObjectState.TERMINATING:
                 self._see_terminating(view)
             case ObjectState.DONE | ObjectState.FAILED | ObjectState.DELETED:
-                reason = _ENDED[view.state]
+                reason = ENDED[view.state]
                 self._desk.ended(view.replica, view.object, reason, is_ours=view.is_ours)
 
     def _see_bound(self, view: ObjectView) -> None:

@@ -36,6 +36,9 @@ class Home(Protocol):
     def snapshot(self) -> list[Record]:
         """Records that stand for all so far."""
 
+    def open_dispatcher(self, peer: str, term: int) -> list[Effect]:
+        """Begin a session with the dispatcher of that term."""
+
     def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
         """Commit what a plan was judged to be."""
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from cell.classes import BadSpec, ClassSpec
-from cell.messages import Join, Member
+from cell.messages import Join, Member, UidRows
 from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Reason, Refusal, Status, text
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, uid_of
@@ -23,7 +23,7 @@ from dispatcher.config import DispatcherConfig
 from dispatcher.dictionary import NONE
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
-from dispatcher.records import Defs, Expired, GroupRows, Joined, UidRows
+from dispatcher.records import Defs, Expired, GroupRows, Joined
 from dispatcher.requests import NAME_BYTES_MAX, Refused, check_count
 from dispatcher.table import Table
 

@@ -22,6 +22,7 @@ from cell.home import (
     Code,
     Evict,
     HomeEvent,
+    HomeUnit,
     ObjectView,
     Post,
     Read,
@@ -57,6 +58,7 @@ _CODES = {
 _NOT_DONE = (400, 401, 403, 405, 413, 415, 422)
 """Refused as it stands: it may be granted later, and is said in the log."""
 T = TypeVar("T")
+Listed = tuple[tuple[ObjectView, ...], tuple[HomeUnit, ...]]
 
 
 class KubernetesHome:
@@ -174,10 +176,10 @@ class KubernetesHome:
         self._session += 1
         session = self._session
         nodes, node_version = await self._until_listed(self._list_nodes)
-        objects, pod_version = await self._until_listed(self._list_pods)
+        (objects, units), pod_version = await self._until_listed(self._list_pods)
         if session != self._session:
             return
-        self._put(Relisted(call.call, objects, nodes, ()))
+        self._put(Relisted(call.call, objects, nodes, (), units))
         self._watches = [
             asyncio.ensure_future(self._follow(session, work))
             for work in (self._watch_nodes(node_version), self._watch_pods(pod_version))
@@ -218,8 +220,9 @@ class KubernetesHome:
             nodes += [spec for item in items if (spec := self._node(item)) is not None]
         return tuple(nodes), version[0]
 
-    async def _list_pods(self) -> tuple[tuple[ObjectView, ...], str]:
+    async def _list_pods(self) -> tuple[Listed, str]:
         views: list[ObjectView] = []
+        units: list[HomeUnit] = []
         names: set[Name] = set()
         version: list[str] = []
         async for items in self._api.pages(PODS, version):
@@ -227,9 +230,11 @@ class KubernetesHome:
                 seen = self.pods.take(item)
                 names.add(seen.name)
                 views.append(seen.view)
+                if seen.unit is not None and not seen.unit.is_over:
+                    units.append(seen.unit)
                 self._on_seen(seen)
         self.pods.forget_others(names)
-        return tuple(views), version[0]
+        return (tuple(views), tuple(units)), version[0]
 
     async def _watch_nodes(self, version: str) -> AsyncIterator[Watched]:
         async for events in self._api.watch(NODES, version):
@@ -241,15 +246,17 @@ class KubernetesHome:
 
     async def _watch_pods(self, version: str) -> AsyncIterator[Watched]:
         async for events in self._api.watch(PODS, version):
-            views = []
+            views, units = [], []
             for event in events:
                 if event.type == "BOOKMARK":
                     continue
                 seen = self.pods.take(event.object, is_deleted=event.type == "DELETED")
                 views.append(seen.view)
+                if seen.unit is not None:
+                    units.append(seen.unit)
                 self._on_seen(seen)
             if views:
-                yield Watched(objects=tuple(views))
+                yield Watched(objects=tuple(views), units=tuple(units))
 
     def _node(self, raw: msgspec.Raw) -> NodeSpec | None:
         """The node, or None of one that we do not understand: it gets nothing."""

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from cell.classes import BadSpec, ClassSpec, normalise
-from cell.home import ObjectState, ObjectView, Replica
+from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
 from cell.unit import uid_of
 from runtime.fields import BadManifest, Fields
@@ -42,6 +42,7 @@ class _Pod(msgspec.Struct):
 class _SpecHead(msgspec.Struct, rename="camel"):
     node_name: str = ""
     scheduler_name: str = ""
+    scheduling_gates: list[msgspec.Raw] = []
 
 
 _POD = msgspec.json.Decoder(_Pod)
@@ -73,11 +74,20 @@ class Name(msgspec.Struct, frozen=True, order=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A pod as shown; `refusal` says why it cannot be placed though it is ours and waits."""
+    """A pod as shown. `unit`: that of a pod of ours, over once it holds no room and wants none;
+    `refusal` says why a pod cannot be placed though it is ours and waits."""
 
     name: Name
     view: ObjectView
-    needs: PodNeeds | None = None
+    unit: HomeUnit | None = None
+    refusal: str = ""
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    """What does not change in a pod's life; `unit` of one of ours that can be placed."""
+
+    klass: bytes
+    unit: HomeUnit | None = None
     refusal: str = ""
 
 
@@ -86,7 +96,7 @@ class Pods:
 
     def __init__(self, scheduler_name: str) -> None:
         self._scheduler_name = scheduler_name
-        self._specs: dict[Name, tuple[bool, bytes, PodNeeds | None, str]] = {}
+        self._specs: dict[Name, _Spec] = {}
         self.by_replica: dict[Replica, Name] = {}
 
     def take(self, raw: msgspec.Raw | bytes, *, is_deleted: bool = False) -> Seen:
@@ -94,20 +104,24 @@ class Pods:
         pod = _POD.decode(raw)
         head = _HEAD.decode(pod.spec)
         name = Name(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
-        is_ours, klass, needs, refusal = self._spec(name, raw, head)
+        spec = self._spec(name, raw, head)
+        state = ObjectState.DELETED if is_deleted else _state(pod, head)
         view = ObjectView(
             replica=name.replica,
             object=name.object,
             version=int(pod.metadata.resource_version),
-            state=ObjectState.DELETED if is_deleted else _state(pod, head),
+            state=state,
             node=head.node_name,
-            klass=klass,
-            is_ours=is_ours,
+            klass=spec.klass,
+            is_ours=spec.unit is not None,
         )
         if is_deleted:
             self._specs.pop(name, None)
             self.by_replica.pop(view.replica, None)
-        return Seen(name, view, needs, refusal if view.state is ObjectState.PENDING else "")
+        unit = spec.unit
+        if unit is not None and _is_over(state, head):
+            unit = msgspec.structs.replace(unit, is_over=True)
+        return Seen(name, view, unit, spec.refusal if state is ObjectState.PENDING else "")
 
     def forget_others(self, kept: set[Name]) -> None:
         """A list has shown that there are only these."""
@@ -115,34 +129,49 @@ class Pods:
             del self._specs[name]
             self.by_replica.pop(name.replica, None)
 
-    def _spec(
-        self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead
-    ) -> tuple[bool, bytes, PodNeeds | None, str]:
-        """What does not change in a pod's life (unless it is resized in place)."""
+    def _spec(self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead) -> _Spec:
+        """The pod's spec, read once (unless it is resized in place); that of a pod with gates may
+        change until the last one is gone, and nobody is to place it before."""
         found = self._specs.get(name)
         if found is None:
-            is_ours = head.scheduler_name == self._scheduler_name
-            found = (is_ours, *_class(msgspec.json.decode(raw), is_ours=is_ours))
-            self._specs[name] = found
+            is_gated = bool(head.scheduling_gates)
+            is_ours = head.scheduler_name == self._scheduler_name and not is_gated
+            found = _read_spec(name, msgspec.json.decode(raw), is_ours=is_ours)
             self.by_replica[name.replica] = name
+            if not is_gated:
+                self._specs[name] = found
         return found
 
 
-def _class(pod: object, *, is_ours: bool) -> tuple[bytes, PodNeeds | None, str]:
-    """Encoded class, needs, and why it cannot be placed."""
+def _read_spec(name: Name, pod: object, *, is_ours: bool) -> _Spec:
     refusal = ""
     if is_ours:
         try:
             needs = pod_needs(pod, is_admitted=True)
-            return needs.klass.encoded(), needs, ""
+            return _Spec(needs.klass.encoded(), _unit(name, needs))
         except BadManifest as error:
             refusal = str(error)
     try:
         demand = normalise(ClassSpec(demand=pod_requests(Fields(pod, "").fields("spec"))))
     except (BadManifest, BadSpec) as error:
         # It has been admitted, so what we cannot read is rare; it takes a slot at least.
-        return normalise(_DEMAND_UNKNOWN).encoded(), None, refusal or str(error)
-    return demand.encoded(), None, refusal
+        return _Spec(normalise(_DEMAND_UNKNOWN).encoded(), None, refusal or str(error))
+    return _Spec(demand.encoded(), None, refusal)
+
+
+def _unit(name: Name, needs: PodNeeds) -> HomeUnit:
+    """A pod by itself: one replica."""
+    replica = name.replica
+    group = HomeGroup(needs.klass.encoded(), pin=needs.pin)
+    return HomeUnit(
+        replica.uid_hi, replica.uid_lo, name.key, priority=needs.priority, groups=(group,)
+    )
+
+
+def _is_over(state: ObjectState, head: _SpecHead) -> bool:
+    if state is ObjectState.TERMINATING:
+        return not head.node_name
+    return state not in (ObjectState.PENDING, ObjectState.BOUND)
 
 
 def _state(pod: _Pod, head: _SpecHead) -> ObjectState:

@@ -38,6 +38,7 @@ class Frame(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     COMMAND_FIELD_NUMBER: _builtins.int
     SETTLE_FIELD_NUMBER: _builtins.int
+    ARRIVE_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     """Number of the session, picked by the dialer; it only grows."""
     seq: _builtins.int
@@ -78,6 +79,10 @@ class Frame(_message.Message):
     def settle(self) -> Global___Settle:
         """Binder to dispatcher."""
 
+    @_builtins.property
+    def arrive(self) -> Global___Arrive:
+        """Binder to dispatcher."""
+
     def __init__(
         self,
         *,
@@ -92,12 +97,13 @@ class Frame(_message.Message):
         state: Global___State | None = ...,
         command: Global___Command | None = ...,
         settle: Global___Settle | None = ...,
+        arrive: Global___Arrive | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "assign", b"assign", "body", b"body", "command", b"command", "hello", b"hello", "plan", b"plan", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "arrive", b"arrive", "assign", b"assign", "body", b"body", "command", b"command", "hello", b"hello", "plan", b"plan", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "assign", b"assign", "body", b"body", "command", b"command", "hello", b"hello", "plan", b"plan", "sent_at_us", b"sent_at_us", "seq", b"seq", "session", b"session", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "arrive", b"arrive", "assign", b"assign", "body", b"body", "command", b"command", "hello", b"hello", "plan", b"plan", "sent_at_us", b"sent_at_us", "seq", b"seq", "session", b"session", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "assign", "unplaced", "ability", "plan", "state", "command", "settle"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "assign", "unplaced", "ability", "plan", "state", "command", "settle", "arrive"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -912,3 +918,173 @@ class Settle(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Settle: _TypeAlias = Settle  # noqa: Y015
+
+@_typing.final
+class ArrivalRows(_message.Message):
+    """Units that the home has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UID_HI_FIELD_NUMBER: _builtins.int
+    UID_LO_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    uid_hi: _builtins.bytes
+    """uint64: high half of the unit's uid."""
+    uid_lo: _builtins.bytes
+    """uint64: low half of the unit's uid."""
+    revision: _builtins.bytes
+    """uint32: revision of the unit."""
+    priority: _builtins.bytes
+    """int32: priority of the unit."""
+    groups: _builtins.bytes
+    """uint8: how many rows of groups it has."""
+    def __init__(
+        self,
+        *,
+        uid_hi: _builtins.bytes = ...,
+        uid_lo: _builtins.bytes = ...,
+        revision: _builtins.bytes = ...,
+        priority: _builtins.bytes = ...,
+        groups: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "priority", b"priority", "revision", b"revision", "uid_hi", b"uid_hi", "uid_lo", b"uid_lo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArrivalRows: _TypeAlias = ArrivalRows  # noqa: Y015
+
+@_typing.final
+class ArrivalGroups(_message.Message):
+    """Replica groups of units, consecutive per unit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KLASS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    klass: _builtins.bytes
+    """uint32: index of the class in the message."""
+    count: _builtins.bytes
+    """uint32: replicas."""
+    min: _builtins.bytes
+    """uint32: how many are placed at least, or none."""
+    pin: _builtins.bytes
+    """int32: index of the only node allowed among the message's pins; -1: any."""
+    def __init__(
+        self,
+        *,
+        klass: _builtins.bytes = ...,
+        count: _builtins.bytes = ...,
+        min: _builtins.bytes = ...,
+        pin: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "klass", b"klass", "min", b"min", "pin", b"pin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArrivalGroups: _TypeAlias = ArrivalGroups  # noqa: Y015
+
+@_typing.final
+class UidRows(_message.Message):
+    """Units by uid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UID_HI_FIELD_NUMBER: _builtins.int
+    UID_LO_FIELD_NUMBER: _builtins.int
+    uid_hi: _builtins.bytes
+    """uint64: high half of the unit's uid."""
+    uid_lo: _builtins.bytes
+    """uint64: low half of the unit's uid."""
+    def __init__(
+        self,
+        *,
+        uid_hi: _builtins.bytes = ...,
+        uid_lo: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uid_hi", b"uid_hi", "uid_lo", b"uid_lo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UidRows: _TypeAlias = UidRows  # noqa: Y015
+
+@_typing.final
+class Arrive(_message.Message):
+    """Units of a home that is an authority of its own: new ones, new revisions, and those that are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    IS_FIRST_FIELD_NUMBER: _builtins.int
+    IS_LAST_FIELD_NUMBER: _builtins.int
+    next: _builtins.int
+    """Outcomes numbered below this are in `claims`; 0: the dispatcher goes by its own mark."""
+    is_first: _builtins.bool
+    """First message of all units there are."""
+    is_last: _builtins.bool
+    """Last message of all units there are: what was not among them is gone."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the units."""
+
+    @_builtins.property
+    def units(self) -> Global___ArrivalRows:
+        """The units."""
+
+    @_builtins.property
+    def groups(self) -> Global___ArrivalGroups:
+        """Their groups."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Classes in canonical form (msgpack)."""
+
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of nodes that groups are pinned to."""
+
+    @_builtins.property
+    def gone(self) -> Global___UidRows:
+        """Units that are gone."""
+
+    @_builtins.property
+    def claims(self) -> Global___Settlements:
+        """What is known of replicas, for a dispatcher that knows nothing."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        units: Global___ArrivalRows | None = ...,
+        groups: Global___ArrivalGroups | None = ...,
+        classes: _abc.Iterable[_builtins.bytes] | None = ...,
+        pins: _abc.Iterable[_builtins.str] | None = ...,
+        gone: Global___UidRows | None = ...,
+        claims: Global___Settlements | None = ...,
+        next: _builtins.int = ...,
+        is_first: _builtins.bool = ...,
+        is_last: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "gone", b"gone", "groups", b"groups", "units", b"units"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "classes", b"classes", "gone", b"gone", "groups", b"groups", "is_first", b"is_first", "is_last", b"is_last", "keys", b"keys", "next", b"next", "pins", b"pins", "units", b"units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Arrive: _TypeAlias = Arrive  # noqa: Y015

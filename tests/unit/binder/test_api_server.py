@@ -316,7 +316,7 @@ def test_a_new_leader_rolls_an_unfinished_gang_forward() -> None:
     assert (post.object, post.node) == (1001, "n1")
     assert binder.answer(Write).version == 7
     assert binder.verdicts() == [BOUND, ACCEPTED, BOUND]
-    assert binder.settles[0].first == 2 << 40
+    assert binder.settles[0].first == 2 << 34
 
 
 def test_a_new_leader_evicts_a_gang_that_cannot_be_completed() -> None:

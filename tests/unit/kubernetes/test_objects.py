@@ -59,8 +59,9 @@ def test_state_is_that_of_phase_node_and_deletion(pod: Any, state: ObjectState) 
 def test_pod_of_ours_has_its_class_and_its_name() -> None:
     found = seen(a_pod(nodeSelector={"zone": "a"}, priority=5))
     assert demand_of(found) == {"cpu": 250, "memory": 1 << 30}
-    assert found.needs is not None
-    assert (found.needs.priority, found.refusal, found.view.is_ours) == (5, "", True)
+    assert found.unit is not None
+    assert (found.unit.key, found.unit.priority) == (f"shop/web-0/{UID}", 5)
+    assert (found.refusal, found.view.is_ours) == ("", True)
     assert found.name.key == f"shop/web-0/{UID}"
     assert (found.view.object, found.view.version) == (int(UID.replace("-", ""), 16), 7)
 
@@ -77,12 +78,36 @@ def test_pod_that_cannot_be_read_takes_a_slot_at_least() -> None:
 
 
 def test_pod_of_ours_that_asks_for_more_than_we_do_is_refused_while_it_waits() -> None:
-    gates = [{"name": "later"}]
-    waiting = seen(a_pod(schedulingGates=gates))
-    bound = seen(a_pod(nodeName="n1", schedulingGates=gates))
-    assert "schedulingGates" in waiting.refusal
-    assert (waiting.needs, bound.refusal) == (None, "")
+    claims = [{"name": "gpu", "resourceClaimName": "gpu"}]
+    waiting = seen(a_pod(resourceClaims=claims))
+    bound = seen(a_pod(nodeName="n1", resourceClaims=claims))
+    assert "resourceClaims" in waiting.refusal
+    assert (waiting.unit, bound.refusal) == (None, "")
     assert demand_of(bound)["cpu"] == 250
+
+
+def test_pod_with_gates_is_nobodys_until_the_last_is_gone_and_may_change_before() -> None:
+    pods = Pods(OURS)
+    gated = seen(a_pod(schedulingGates=[{"name": "later"}]), pods)
+    assert (gated.unit, gated.refusal, gated.view.is_ours) == (None, "", False)
+    free = seen(a_pod(version=8, nodeSelector={"zone": "a"}), pods)
+    assert free.unit is not None
+    assert free.unit.groups[0].klass == free.view.klass != gated.view.klass
+
+
+@pytest.mark.parametrize(
+    ("pod", "is_over"),
+    [
+        (a_pod(), False),
+        (a_pod(nodeName="n1", is_going=True), False),
+        (a_pod(is_going=True), True),
+        (a_pod("Succeeded", nodeName="n1"), True),
+    ],
+)
+def test_unit_is_over_when_its_pod_wants_no_room_and_has_none(pod: Any, is_over: bool) -> None:
+    unit = seen(pod).unit
+    assert unit is not None
+    assert unit.is_over is is_over
 
 
 def test_class_is_read_once_in_a_pods_life() -> None:

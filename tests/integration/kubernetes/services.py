@@ -1,0 +1,42 @@
+"""Our services as processes on a real API server, under a role that may do no more than they need.
+
+The binder is given the kubeconfig of a user of its own; the others talk to it alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from tests.integration.embedded import Embedded
+from tests.integration.kubernetes.pods import OURS
+
+SERVICES = ("binder", "dispatcher", "scheduler-0", "scheduler-1")
+
+
+class Services(Embedded):
+    """Binder, dispatcher and two schedulers of one API server."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        super().__init__()
+        kubernetes = {"kubeconfig": str(kubeconfig), "scheduler_name": OURS}
+        self._write("binder", {"home": "kubernetes", "kubernetes": kubernetes})
+        self._write("dispatcher", {"home": "kubernetes"})
+
+    def command(self, service: str) -> list[str]:
+        """How the service is started."""
+        path = self.state / f"{service}.yaml"
+        config = ["--config", str(path)] if path.exists() else []
+        return [*super().command(service), *config]
+
+    def start(self, *services: str) -> None:
+        """Start services that do not run."""
+        super().start(*(services or SERVICES))
+
+    async def serving(self, *services: str) -> None:
+        """Wait until their health says SERVING."""
+        await super().serving(*[s for s in services or SERVICES if not s.startswith("scheduler")])
+
+    def _write(self, service: str, settings: dict[str, object]) -> None:
+        (self.state / f"{service}.yaml").write_text(yaml.safe_dump({"name": service, **settings}))
