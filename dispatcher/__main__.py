@@ -54,7 +54,7 @@ class Dispatcher(Service[Settings]):
         self._term = term if is_stored else Clock().now_us() // 1_000_000
         self._api = section(PlacementLimits, settings.api, "api")
         limits = section(DispatcherConfig, settings.limits)
-        self._core = DispatcherCore(self._term, limits, takes_requests=is_stored)
+        self._core = DispatcherCore(self._term, limits, is_stored=is_stored)
         return self._core
 
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:

@@ -79,14 +79,14 @@ _NOBODY = np.empty(0, np.int64)
 class DispatcherCore:
     """The whole dispatcher. Build, `restore` once, then `handle` events one by one.
 
-    `takes_requests` is false where units come from the home, by the binder.
+    Where units come from the home, by the binder, nothing `is_stored`: no requests, no records.
     """
 
     def __init__(
-        self, term: int, config: DispatcherConfig | None = None, *, takes_requests: bool = True
+        self, term: int, config: DispatcherConfig | None = None, *, is_stored: bool = True
     ) -> None:
         self._term = term
-        self._takes_requests = takes_requests
+        self._is_stored = is_stored
         self._config = config = config or DispatcherConfig()
         table = Table(Classes(config.classes_max), Names(config.names_max))
         self._table = table
@@ -219,7 +219,7 @@ class DispatcherCore:
     def _answer(self, now_us: int, body: Any) -> Acks | Refusal:
         refused: Refused
         record: Record | None
-        if not self._takes_requests:
+        if not self._is_stored:
             return Refusal(Status.UNIMPLEMENTED, "", "units are made in the API server")
         try:
             match body:
@@ -317,7 +317,8 @@ class DispatcherCore:
         answers, commands = self._answers, self._commands(now_us)
         persists: list[Effect] = []
         if self._records or commands:
-            persists = [Persist(record) for record in (*self._outcomes, *self._records)]
+            if self._is_stored:
+                persists = [Persist(record) for record in (*self._outcomes, *self._records)]
             self._outcomes, self._records = [], []
         self._answers = []
         if is_known_elsewhere:

@@ -65,6 +65,8 @@ class ApiServerHome:
         self._gangs = GangSteps(self._desk, config.gang_repair_ms_max * _US_PER_MS)
         self._following = Following(self._desk, self._gangs)
         self._arrivals = Arrivals(dispatcher, config.settle_rows_max)
+        self._successor = (0, 0)
+        """Term of the last dispatcher that was told claims, and the outcomes these stood for."""
         self._is_list_owed = False
         """Whether a dispatcher that came before the first list has to be told all units."""
         self._early: list[tuple[Commands, NDArray[np.int32]]] = []
@@ -126,14 +128,21 @@ class ApiServerHome:
         """
         book, dispatcher = self._desk.book, self._desk.dispatcher
         before = book.take()
-        known_term = self._desk.ledger.marks.term
-        if not self._desk.is_listed or not known_term or known_term == term:
+        if not self._desk.is_listed or not self._is_successor(term):
             log = dispatcher.open(peer)
             return [*before, *(self._arrivals.take_all() if self._desk.is_listed else []), *log]
         names = dispatcher.open(peer, is_history_told=False)
         following = self._desk.ledger.log.next
+        self._successor = term, following
         claims = standing_of(self._desk, self._arrivals.uids)
         return [*before, *names, *self._arrivals.take_all(claims, following)]
+
+    def _is_successor(self, term: int) -> bool:
+        """Whether a dispatcher may lack what its predecessor has acked: it is new, or has not acked
+        yet what stood for that."""
+        marks = self._desk.ledger.marks
+        successor, following = self._successor
+        return marks.term not in (0, term) or (term == successor and marks.ack < following)
 
     def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
         """Hold the room of what is bound, then post; a gang's record comes before."""

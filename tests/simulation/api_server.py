@@ -16,6 +16,7 @@ from cell.home import (
     Answered,
     Code,
     Evict,
+    HomeUnit,
     ObjectState,
     ObjectView,
     Post,
@@ -52,9 +53,16 @@ class ApiServer:
         self.lost_ratio = 0.0
         self.slow_ratio = 0.0
         self.watch_lag_us = 20 * MS
+        self.list_us = 10 * MS
+        """What a list takes at most: on a large cluster longer than links to come up."""
         self.objects: dict[Replica, ObjectView] = {}
         self.records: dict[tuple[int, int], RecordView] = {}
         self.nodes: dict[str, NodeSpec] = {}
+        self.units: dict[tuple[int, int], HomeUnit] = {}
+        self.keys: set[str] = set()
+        """Of all units there ever were: a key is used once, as if it had a uid in it."""
+        self.on_changed: Callable[[ObjectView], None] = lambda view: None
+        """Told of each change of an object."""
         self.on_bound: Callable[[ObjectView, int], None] = lambda view, life: None
         """Told of each binding that took effect, and in which life of the binder it was asked for;
         life 0 stands for somebody else."""
@@ -210,8 +218,14 @@ class ApiServer:
         self._watcher = (node, life)
         self._queue = []
         records = tuple(view for view in self.records.values() if view.record is not None)
-        listed = Relisted(call, tuple(self.objects.values()), tuple(self.nodes.values()), records)
-        delay_us = self._world.between(200, 10 * MS)
+        listed = Relisted(
+            call,
+            tuple(self.objects.values()),
+            tuple(self.nodes.values()),
+            records,
+            tuple(self.units.values()),
+        )
+        delay_us = self._world.between(200, self.list_us)
         self._list_arrives_us = self._world.now_us + delay_us
         self._deliver(self._watch, wire.pack(listed), delay_us)
 
@@ -232,11 +246,12 @@ class ApiServer:
         queued, self._queue = self._queue, []
         if not queued or self._watcher is None:
             return
-        for is_nodes, run in _runs(queued):
+        for run in _runs(queued):
             nodes = tuple(node for delta in run for node in delta.nodes)
             removed = tuple(name for delta in run for name in delta.removed)
             objects = tuple(view for delta in run for view in delta.objects)
-            body = Watched(nodes=nodes, removed=removed) if is_nodes else Watched(objects)
+            units = tuple(unit for delta in run for unit in delta.units)
+            body = Watched(objects, nodes, removed, units)
             self._deliver(self._watch, wire.pack(body), 0)
 
     def _deliver(self, watch: int, packed: wire.Packed, delay_us: int) -> None:
@@ -248,6 +263,20 @@ class ApiServer:
         self._world.after(delay_us, arrive)
 
     # Everybody else
+
+    def put_unit(self, unit: HomeUnit) -> None:
+        """Somebody wants a unit placed, or has changed it."""
+        self.keys.add(unit.key)
+        self.units[unit.uid_hi, unit.uid_lo] = unit
+        self._world.note("api-server", "has", unit)
+        self._show(Watched(units=(unit,)))
+
+    def end_unit(self, uid: tuple[int, int]) -> None:
+        """Nobody wants it any more."""
+        unit = self.units.pop(uid, None)
+        if unit is not None:
+            self._world.note("api-server", "has no more", unit)
+            self._show(Watched(units=(msgspec.structs.replace(unit, is_over=True),)))
 
     def create(
         self,
@@ -337,6 +366,7 @@ class ApiServer:
         self.since_us[view.replica] = self._world.now_us
         self._world.note("api-server", "has", changed)
         self._show(Watched((changed,)))
+        self.on_changed(changed)
         return changed
 
     def _end(self, view: ObjectView) -> None:
@@ -346,14 +376,15 @@ class ApiServer:
             del self.objects[changed.replica]
 
 
-def _runs(deltas: list[Watched]) -> list[tuple[bool, list[Watched]]]:
-    """Neighbours of one kind: within a message node changes count first."""
-    runs: list[tuple[bool, list[Watched]]] = []
+def _runs(deltas: list[Watched]) -> list[list[Watched]]:
+    """Neighbours of one kind: within a message nodes count first, then units."""
+    runs: list[list[Watched]] = []
+    kind = ""
     for delta in deltas:
-        is_nodes = not delta.objects
+        before, kind = kind, "objects" if delta.objects else "units" if delta.units else ""
         # A node that is removed and comes back is two messages: one has no order within.
-        if runs and runs[-1][0] is is_nodes and not is_nodes:
-            runs[-1][1].append(delta)
+        if kind and kind == before:
+            runs[-1].append(delta)
         else:
-            runs.append((is_nodes, [delta]))
+            runs.append([delta])
     return runs

@@ -14,8 +14,8 @@ import numpy as np
 from cell.classes import ClassSpec
 from cell.messages import Acks, Amend, AmendItem, Cancel, Join, Member, Submit
 from cell.unit import NO_PIN, GroupBatch, GroupSpec, Place, UnitBatch, UnitSpec, uid_of
+from tests.simulation.cluster import Desk
 from tests.simulation.load import Mix, a_unit, cpu_of
-from tests.simulation.requests import Courier
 from tests.simulation.world import MS, World
 
 GANG_TIMEOUT_MS = 3_600_000
@@ -26,7 +26,7 @@ class Clients:
     """All clients together. `budget_cpu` is what they may still ask for."""
 
     def __init__(
-        self, world: World, mix: Mix, classes: list[ClassSpec], courier: Courier, budget_cpu: int
+        self, world: World, mix: Mix, classes: list[ClassSpec], courier: Desk, budget_cpu: int
     ) -> None:
         self._world = world
         self._mix = mix
@@ -39,8 +39,9 @@ class Clients:
         self._ended: list[UnitSpec] = []
         self.is_over = False
         """Set at the end of the history: nothing new is asked for."""
-        self.may_keep = True
-        """Whether units can be amended in place."""
+        self.may_amend = True
+        self.may_join = True
+        """Whether members of gangs come one by one."""
 
     def begin(self) -> None:
         """Act from now on, at random times."""
@@ -55,10 +56,11 @@ class Clients:
         if luck < mix.cancel_ratio / 2:
             self._cancel()
         elif luck < (mix.cancel_ratio + mix.amend_ratio) / 2:
-            self._amend()
+            if self.may_amend:
+                self._amend()
         elif luck < (mix.cancel_ratio + mix.amend_ratio + mix.again_ratio) / 2:
             self._submit_again()
-        elif world.chance(mix.joined_ratio):
+        elif self.may_join and world.chance(mix.joined_ratio):
             self._join()
         else:
             self._submit()
@@ -130,7 +132,6 @@ class Clients:
         revision, unit = self._alive[key]
         groups = tuple(self._amended(group) for group in unit.groups)
         place = luck.choice((Place.KEEP, Place.ANYWHERE))
-        place = place if self.may_keep else Place.ANYWHERE
         changed = msgspec.structs.replace(unit, groups=groups)
         self._busy.add(key)
         item = AmendItem(key, revision + 1, groups, place)

@@ -73,7 +73,8 @@ class LinkBook:
             raise Broken("attempts never go back", seen)
         if body.floor > body.next:
             raise Broken("attempts never go back", f"floor {body.floor} above next {body.next}")
-        if body.ack < self._ack:
+        is_new_term = self._marks[0] != body.term
+        if body.ack < self._ack and not (self.may_skip_numbers and is_new_term):
             raise Broken("acks never go back", f"{body.ack} after {self._ack}")
         self._marks, self._next, self._ack = marks, after, body.ack
 

@@ -105,6 +105,8 @@ class Node:
             self.store.term += 1
             self.term = self.store.term
             records = self.store.restored()
+        elif self.role != "scheduler":
+            self.term = self.life
         self.core = self._build(self.term, records)
         self.is_running = True
         self.world.note(self.name, f"starts, term {self.term}, {len(records)} records")

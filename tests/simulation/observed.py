@@ -50,12 +50,9 @@ class ServerDesk:
         since_us = self._world.now_us - LAG_US
         return [spec for (_, spec), end_us in zip(past, ends, strict=True) if end_us >= since_us]
 
-    def is_bound(self, uid: tuple[int, int]) -> bool:
-        """Whether an object of a unit is bound."""
-        return any(
-            (name.uid_hi, name.uid_lo) == uid and view.state is ObjectState.BOUND
-            for name, view in self._server.objects.items()
-        )
+    def is_wanted(self, uid: tuple[int, int]) -> bool:
+        """Whether a unit is there."""
+        return uid in self._server.units
 
     def is_recorded(self, uid: Uid, replica: Replica, node: str) -> bool:
         """Whether a gang's record commits a replica to a node."""
@@ -104,8 +101,6 @@ class ObservedLedger(LedgerBook):
         """The object that each claim is for."""
         self._former: set[tuple[Uid, Replica]] = set()
         """Claims of units that have ended, whose keys name others by now."""
-        self.bound: set[Uid] = set()
-        """Units of which an object was ever bound."""
 
     def begin_again(self, key: str) -> None:
         """A unit has ended when the eviction of its objects is taken; their room is held on."""
@@ -117,7 +112,6 @@ class ObservedLedger(LedgerBook):
         uid = uid_of(key)
         self.unit(uid).claims.update(going)
         self._former.update((uid, replica) for replica in going)
-        self.bound.discard(uid)
 
     def apply(self, rows: list[Claim], *, is_all_seen: bool = True) -> None:
         """Apply claims in order; what one commit decided is judged against all it then charges."""
@@ -200,21 +194,20 @@ class ObservedAuditor(Auditor):
         super().__init__(is_gang_atomic=False)
         self._desk = desk
         desk.told = self.nodes.answered
-        observed = ObservedLedger(self.promises, self.nodes, desk)
-        self.ledger, self.bound = observed, observed.bound
+        self.ledger = ObservedLedger(self.promises, self.nodes, desk)
         self.ledger.told_cancelled = self.watch.cancelled
         self.links = LinkBook(self.ledger)
         self.links.may_skip_numbers = True
 
     def is_over(self, promise: Promise) -> bool:
-        """Whether a unit may have ended: objects were bound and none is any more."""
-        uid = uid_of(promise.key)
-        was_bound = uid in self.bound and not self._desk.is_bound(uid)
-        return was_bound or super().is_over(promise)
+        """Whether a unit has ended: the API server has it no more."""
+        return not self._desk.is_wanted(uid_of(promise.key))
 
     def started(self, node: Node) -> None:
-        """See node.Ear; nodes are the API server's, so a binder has none to remember."""
+        """See node.Ear; nodes and units are the API server's: neither has any to remember."""
         if node.role == "binder":
             self.ledger.replace(node.core.ledger())
+        elif node.role == "dispatcher":
+            self.watch.listed(node.core.units_whole(""))
         else:
             super().started(node)

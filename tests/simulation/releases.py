@@ -48,11 +48,6 @@ class Releases:
             for spec in self.wanted.values()
         )
 
-    def use_place(self, place: Place) -> None:
-        """Release in this way only."""
-        for name, spec in self.wanted.items():
-            self.wanted[name] = msgspec.structs.replace(spec, place=place)
-
     def begin(self) -> None:
         """Create all, then release at random times."""
         for name in sorted(self.wanted):

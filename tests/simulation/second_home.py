@@ -20,7 +20,9 @@ from cell.classes import decode
 from cell.home import Evict, LeaseLost, ObjectState, ObjectView, Post, Replica, Write
 from cell.link import DERIVED
 from cell.messages import ClaimState
-from cell.unit import Phase, Place, uid_of
+from cell.unit import Phase, uid_of
+from dispatcher.config import DispatcherConfig
+from dispatcher.core import DispatcherCore
 from tests.simulation import room
 from tests.simulation.api_server import HOLDS_ROOM, ApiServer
 from tests.simulation.auditor import Auditor
@@ -33,6 +35,7 @@ from tests.simulation.observed import ObservedAuditor, ServerDesk
 from tests.simulation.promises import Promise
 from tests.simulation.requests import Courier
 from tests.simulation.simulation import Simulation
+from tests.simulation.unit_desk import UnitDesk
 from tests.simulation.world import MS, SECOND, Broken
 
 CONTROL_US = 100 * MS
@@ -54,8 +57,8 @@ class SecondHome(Simulation):
         self._life_without_lease = 0
         """The life of the binder that has lost its lease, if it has not ended."""
         super().__init__(seed)
-        self._clients.may_keep = False
-        self._releases.use_place(Place.ANYWHERE)
+        self._clients.may_amend = self._clients.may_join = False
+        self._releases.wanted.clear()
         self.server.on_bound = self._bound
         self.server.on_collected = self._touch
         self.world.after(CONTROL_US, self._control)
@@ -65,14 +68,22 @@ class SecondHome(Simulation):
     def _make_auditor(self) -> Auditor:
         self.server = ApiServer(self.world)
         self._desk = ServerDesk(self.world, self.server)
-        self._observed = ObservedAuditor(self._desk)
-        return self._observed
+        return ObservedAuditor(self._desk)
 
     def _operator_desk(self, courier: Courier) -> Desk:
         return self._desk
 
     def _make_kubelets(self, courier: Courier) -> Kubelets:
         return PodKubelets(self, courier)
+
+    def _client_desk(self, courier: Courier) -> Desk:
+        return UnitDesk(self.server, self.auditor.promises)
+
+    def _add_dispatcher(self, config: DispatcherConfig) -> None:
+        def make(term: int) -> DispatcherCore:
+            return DispatcherCore(term, config, is_stored=False)
+
+        self._add("dispatcher", "dispatcher", None, make, has_log=False)
 
     def _add_binder(self, config: BinderConfig) -> None:
         def make(term: int) -> ApiServerBinder:
@@ -89,11 +100,12 @@ class SecondHome(Simulation):
             ("lost_ratio", (0.02, 0.1)),
             ("slow_ratio", (0.02, 0.1)),
             ("watch_lag_us", (100 * MS, 500 * MS)),
+            ("list_us", (200 * MS, SECOND)),
         ):
             if luck.random() < ENABLED_RATIO:
                 setattr(server, name, luck.choice(ratios))
-                if name == "watch_lag_us":
-                    self.world.fault("watch slow")
+                if name in ("watch_lag_us", "list_us"):
+                    self.world.fault(f"{name.removesuffix('_us')} slow")
         return {
             **super()._own_faults(),
             "foreign object": self._add_stranger,
@@ -105,7 +117,7 @@ class SecondHome(Simulation):
 
     def _heal(self) -> None:
         self.server.throttled_ratio = self.server.lost_ratio = self.server.slow_ratio = 0.0
-        self.server.watch_lag_us = 20 * MS
+        self.server.watch_lag_us, self.server.list_us = 20 * MS, 10 * MS
         super()._heal()
 
     # Faults
@@ -179,8 +191,9 @@ class SecondHome(Simulation):
                 self._make_objects(promise, 1)
 
     def _control(self) -> None:
-        """Controllers: every waiting replica has an object of its revision, nobody else has one."""
+        """Controllers: every waiting replica has an object of its revision."""
         self.world.after(CONTROL_US, self._control)
+        self._collect()
         views = {view.key: view for view in self._listed()}
         if not views:
             return
@@ -190,11 +203,12 @@ class SecondHome(Simulation):
                 for r in view.replicas:
                     if r.phase.upper() in ("WAITING", "PLACING") and not promise.is_incomplete:
                         self._want(promise, view.revision, r.group, r.ordinal)
-        alive = {uid_of(v.key) for v in views.values() if v.word.upper() not in OVER}
+
+    def _collect(self) -> None:
+        """The garbage collector: objects go with their unit."""
         for seen in list(self.server.objects.values()):
             uid = (seen.replica.uid_hi, seen.replica.uid_lo)
-            is_idle = seen.state is ObjectState.PENDING and self._is_old(seen)
-            if seen.is_ours and is_idle and uid not in alive:
+            if seen.is_ours and uid not in self.server.units:
                 self.server.terminate(seen)
 
     def _is_old(self, view: ObjectView) -> bool:
@@ -238,7 +252,6 @@ class SecondHome(Simulation):
     def _bound(self, view: ObjectView, life: int) -> None:
         """A binding took effect."""
         node, uid = self.nodes["binder"], (view.replica.uid_hi, view.replica.uid_lo)
-        self._observed.bound.add(uid)
         if not life:
             return
         if uid in self.auditor.watch.cancelled:
@@ -285,6 +298,9 @@ class SecondHome(Simulation):
         for uid, record in self.server.records.items():
             if record.record is not None:
                 yield Broken("records end", f"{record.record}", uid)
+        for unit in self._listed():
+            if unit.word.upper() not in OVER and uid_of(unit.key) not in self.server.units:
+                yield Broken("units that are over end", f"is {unit.word}", unit.key)
         yield from self._torn_gangs()
 
     def _torn_gangs(self) -> Iterator[Broken]:
@@ -301,7 +317,7 @@ class SecondHome(Simulation):
 
 
 class PodKubelets(Kubelets):
-    """Kubelets say the end of a replica to the API server, the rest as ever."""
+    """Kubelets say the end of a replica to the API server."""
 
     def __init__(self, home: SecondHome, courier: Courier) -> None:
         super().__init__(home.world, home._mix, courier, home._listed)
@@ -309,7 +325,6 @@ class PodKubelets(Kubelets):
 
     def _report(self, replica: Reported, phase: Phase) -> None:
         if phase not in (Phase.DONE, Phase.FAILED):
-            super()._report(replica, phase)
             return
         key, revision, group, ordinal = replica
         view = self._server.objects.get(Replica(*uid_of(key), group, ordinal))

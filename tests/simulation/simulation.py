@@ -169,12 +169,7 @@ class Simulation:
         )
         releasing = Limits(call_items_max=luck.choice((2, 100)), recover_backoff_ms_min=50)
         self._add_binder(binding)
-        self._add(
-            "dispatcher",
-            "dispatcher",
-            DispatcherRecord,
-            lambda term: DispatcherCore(term, dispatching),
-        )
+        self._add_dispatcher(dispatching)
         self._add("sharding", "sharding", RollingRecord, lambda term: RollingCore(releasing))
         partitions = luck.choice((2, 2, 3))
         for i in range(partitions):
@@ -220,6 +215,11 @@ class Simulation:
 
     def _add_binder(self, config: BinderConfig) -> None:
         self._add("binder", "binder", BinderRecord, lambda term: BinderCore(term, config))
+
+    def _add_dispatcher(self, config: DispatcherConfig) -> None:
+        self._add(
+            "dispatcher", "dispatcher", DispatcherRecord, lambda term: DispatcherCore(term, config)
+        )
 
     def _add(
         self, name: str, role: str, union: Any, make: Callable[[int], Any], *, has_log: bool = True
@@ -271,8 +271,12 @@ class Simulation:
         self._cluster = Cluster(world, mix, self._operator_desk(cluster))
         self._releases = Releases(world, mix, classes, release)
         budget = int(self._cluster.cpu * mix.demand_ratio) - self._releases.cpu
-        self._clients = Clients(world, mix, classes, placement, budget)
+        self._clients = Clients(world, mix, classes, self._client_desk(placement), budget)
         self._kubelets = self._make_kubelets(kubelet)
+
+    def _client_desk(self, courier: Courier) -> Desk:
+        """Whom clients ask."""
+        return courier
 
     def _operator_desk(self, courier: Courier) -> Desk:
         """Whom the cluster's operator asks."""

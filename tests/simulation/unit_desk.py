@@ -1,0 +1,91 @@
+"""Clients of the second home: what they want is a unit in the API server, not a request to us.
+
+Takes what clients ask for, answers at once, and tells the promises. Like whoever makes objects
+there, it ends a unit of which an object has failed or was deleted, and one whose objects are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView
+from cell.messages import Acks, Cancel, Submit
+from cell.reasons import Refusal, Status
+from cell.unit import GroupSpec, uid_of
+from tests.simulation.api_server import ApiServer
+from tests.simulation.promises import Promises, submitted
+
+Uid = tuple[int, int]
+
+
+class UnitDesk:
+    """See the module. `open_count` as that of a courier: nothing is ever open."""
+
+    name = "api-server"
+    open_count = 0
+
+    def __init__(self, server: ApiServer, promises: Promises) -> None:
+        self._server = server
+        self._promises = promises
+        self._done: dict[Uid, set[tuple[int, int]]] = {}
+        server.on_changed = self._changed
+
+    def ask(self, body: Any, answered: Callable[[Any], None]) -> None:
+        """Do what a client asks for, and answer."""
+        self._promises.asked(body)
+        match body:
+            case Submit():
+                refused = self._submit(body)
+                count = len(body.keys)
+            case Cancel():
+                refused = [self._cancel(key) for key in body.keys]
+                count = len(body.keys)
+            case _:
+                raise AssertionError(f"nobody asks the API server for {body}")
+        answer = Acks(count, tuple((i, r) for i, r in enumerate(refused) if r is not None))
+        self._promises.answered(body, answer)
+        answered(answer)
+
+    def _submit(self, body: Submit) -> list[Refusal | None]:
+        refused: list[Refusal | None] = []
+        priorities = body.units.priority.tolist()
+        for (key, groups), priority in zip(submitted(body).items(), priorities, strict=True):
+            if key in self._server.keys:
+                refused.append(Refusal(Status.ALREADY_EXISTS, "key", "is in use"))
+                continue
+            refused.append(None)
+            uid = uid_of(key)
+            self._server.put_unit(HomeUnit(*uid, key, 1, priority, _groups(groups)))
+        return refused
+
+    def _cancel(self, key: str) -> Refusal | None:
+        self._server.end_unit(uid_of(key))
+        return None
+
+    def _changed(self, view: ObjectView) -> None:
+        """An object has changed: its unit may be over."""
+        uid = view.replica.uid_hi, view.replica.uid_lo
+        unit = self._server.units.get(uid)
+        if unit is None or view.revision != unit.revision:
+            return
+        if view.state is ObjectState.DONE:
+            done = self._done.setdefault(uid, set())
+            done.add((view.replica.group, view.replica.ordinal))
+            if len(done) == sum(group.count for group in unit.groups):
+                self._server.end_unit(uid)
+        elif self._has_failed(view):
+            self._server.end_unit(uid)
+
+    def _has_failed(self, view: ObjectView) -> bool:
+        is_lost = view.state is ObjectState.DELETED and not self._is_done(view)
+        return is_lost or view.state is ObjectState.FAILED
+
+    def _is_done(self, view: ObjectView) -> bool:
+        replica = view.replica
+        done = self._done.get((replica.uid_hi, replica.uid_lo), set())
+        return (replica.group, replica.ordinal) in done
+
+
+def _groups(groups: tuple[GroupSpec, ...]) -> tuple[HomeGroup, ...]:
+    return tuple(HomeGroup(g.klass.encoded(), g.count, g.min, g.pin) for g in groups)
