@@ -124,8 +124,10 @@ class ApiServerHome:
 
         1. A dispatcher acks outcomes, and dies. 2. Its successor keeps nothing: what became of
         replicas before its term it has to be told as it stands. 3. A binder that has heard of no
-        dispatcher yet has its whole log.
+        dispatcher yet has its whole log. Without the lease there is nothing to be said.
         """
+        if not self._desk.is_leading:
+            return []
         book, dispatcher = self._desk.book, self._desk.dispatcher
         before = book.take()
         if not self._desk.is_listed or not self._is_successor(term):

@@ -36,6 +36,7 @@ from tests.simulation.promises import Promise
 from tests.simulation.requests import Courier
 from tests.simulation.simulation import Simulation
 from tests.simulation.unit_desk import UnitDesk
+from tests.simulation.watch_book import HOLDS_CLAIM
 from tests.simulation.world import MS, SECOND, Broken
 
 CONTROL_US = 100 * MS
@@ -248,6 +249,17 @@ class SecondHome(Simulation):
             writes = [effect for effect in effects if isinstance(effect, Post | Evict | Write)]
             if writes:
                 raise Broken("nothing is written without the lease", f"{writes}")
+        for effect in effects:
+            if isinstance(effect, Evict):
+                self._check_eviction(effect.replica)
+
+    def _check_eviction(self, replica: Replica) -> None:
+        """What the API server wants is evicted with its gang only, when that cannot be completed."""
+        uid = replica.uid_hi, replica.uid_lo
+        record = self.server.records.get(uid)
+        is_gang = record is not None and record.record is not None
+        if uid in self.server.units and not is_gang:
+            raise Broken("nothing is evicted for nothing", f"{replica}", uid)
 
     def _bound(self, view: ObjectView, life: int) -> None:
         """A binding took effect."""
@@ -308,11 +320,12 @@ class SecondHome(Simulation):
             promise = self.auditor.promises.by_key.get(view.key)
             if view.word.upper() in OVER or promise is None or uid_of(view.key) in self._touched:
                 continue
-            held = Counter(
-                r.group for r in view.replicas if Phase.__members__[r.phase.upper()] >= Phase.BOUND
-            )
+            phases = [(r.group, Phase.__members__[r.phase.upper()]) for r in view.replicas]
+            held = Counter(group for group, phase in phases if phase >= Phase.BOUND)
+            # What was done before its gang could be repaired holds nothing any more.
+            is_holding = any(phase in HOLDS_CLAIM for _, phase in phases)
             groups = promise.contents[view.revision]
-            if held and any(held[g] < spec.min for g, spec in enumerate(groups)):
+            if is_holding and any(held[g] < spec.min for g, spec in enumerate(groups)):
                 yield Broken("gang whole", f"holds {dict(held)}", view.key)
 
 
