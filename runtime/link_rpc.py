@@ -39,6 +39,11 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
 )
+DIAL_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    # A name may stand for a leader and its standbys: each dial begins with another of them.
+    ("grpc.service_config", '{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}'),
+)
 
 BROKEN = (grpc.RpcError, grpc.aio.InternalError)
 """What reads and writes raise when the connection is gone."""
@@ -47,7 +52,7 @@ Write = Callable[[link_pb2.Frame], Awaitable[Any]]
 Read = Callable[[], Awaitable[Any]]
 
 
-def received(options: Iterable[tuple[str, int]], bytes_max: int) -> tuple[tuple[str, int], ...]:
+def received(options: Iterable[tuple[str, Any]], bytes_max: int) -> tuple[tuple[str, Any], ...]:
     """The options with a limit of the messages that come."""
     return tuple({**dict(options), "grpc.max_receive_message_length": bytes_max}.items())
 
@@ -219,7 +224,7 @@ class Dialer:
     async def run(self) -> None:
         """Dial for ever."""
         wait = BACKOFF_SECONDS_MIN
-        options = received(CHANNEL_OPTIONS, self._limits.message_bytes_max)
+        options = received(DIAL_OPTIONS, self._limits.message_bytes_max)
         while True:
             is_met = False
             try:

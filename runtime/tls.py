@@ -21,7 +21,7 @@ from runtime.addresses import is_loopback, is_unix
 from runtime.config import BadConfig, ListenerTls, TlsFiles
 
 FILES = ("certificate", "key", "authority")
-Options = Sequence[tuple[str, int]]
+Options = Sequence[tuple[str, Any]]
 
 
 class BadTls(BadConfig):
@@ -125,7 +125,7 @@ def _needed(address: str, tls: TlsFiles, section: str, fields: Sequence[str]) ->
 
 
 def channel(
-    target: str, options: Sequence[tuple[str, Any]], identity: Identity | None, role: str
+    target: str, options: Options, identity: Identity | None, role: str
 ) -> grpc.aio.Channel:
     """A channel to `target`, which with an identity must prove that it is `role`. Raises BadTls."""
     if identity is None:
@@ -133,7 +133,7 @@ def channel(
     return grpc.aio.secure_channel(target, identity.channel(), options=proving(options, role))
 
 
-def proving(options: Sequence[tuple[str, Any]], role: str) -> list[tuple[str, Any]]:
+def proving(options: Options, role: str) -> list[tuple[str, Any]]:
     """The options of a secure channel with the name that the server's certificate must have."""
     return [*options, ("grpc.ssl_target_name_override", role)]
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cell.effects import PeerUp
@@ -206,6 +207,29 @@ async def test_the_next_session_uses_the_new_authority_and_certificates(
         servicer._sessions["scheduler-0"].end("for the test")
         await binder.core.heard(lambda events: len(ups(events)) == 2)
     assert isinstance(dialer.core.events[0], PeerUp)
+
+
+async def test_a_name_of_several_is_dialled_until_one_of_them_takes_the_link(
+    papers: Papers, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    closed, taking, dialer = Side(), Side(), Side()
+    ports = unused_tcp_port_factory(), unused_tcp_port_factory()
+    tls = papers.of("binder", peers=PEERS)
+    target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    identity = needed_to_dial(target, scheduler(papers), "tls.link")
+    one = Dialer(
+        dialer.shell,
+        target,
+        lambda: Hello(name="scheduler-0", role="scheduler"),
+        "binder",
+        identity=identity,
+    )
+    async with (
+        a_binder(closed, msgspec.structs.replace(tls, peers=("nobody",)), ports[0]),
+        a_binder(taking, tls, ports[1]),running(one.run())
+    ):
+        await taking.core.heard(lambda events: bool(ups(events)))
+    assert ups(closed.core.events) == []
 
 
 async def test_a_dialer_whose_files_are_gone_says_so_and_goes_on(
