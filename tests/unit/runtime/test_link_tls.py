@@ -226,7 +226,8 @@ async def test_a_name_of_several_is_dialled_until_one_of_them_takes_the_link(
     )
     async with (
         a_binder(closed, msgspec.structs.replace(tls, peers=("nobody",)), ports[0]),
-        a_binder(taking, tls, ports[1]),running(one.run())
+        a_binder(taking, tls, ports[1]),
+        running(one.run()),
     ):
         await taking.core.heard(lambda events: bool(ups(events)))
     assert ups(closed.core.events) == []
