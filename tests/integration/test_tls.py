@@ -1,10 +1,11 @@
-"""A cell whose services meet over mutual TLS on loopback, used from the command line."""
+"""A cell whose services meet over mutual TLS with the settings of deploy/, used by `godel`."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ from tests.integration.embedded import Embedded
 
 SERVICES = ("binder", "dispatcher", "scheduler-0")
 PORTS = ("dispatcher", "dispatcher-link", "binder", "binder-link")
+SETTINGS = Path(__file__).resolve().parent.parent.parent / "deploy" / "base" / "settings"
+OTHER_HOME = ("home", "scheduler_name", "kubeconfig")
 NODE = """
 apiVersion: v1
 kind: Node
@@ -39,14 +42,14 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Secured(Embedded):
-    """An embedded home whose listeners are on ports of loopback, with certificates."""
+    """An embedded home whose listeners are on ports of the machine, with certificates."""
 
     def __init__(self, ports: dict[str, int]) -> None:
         super().__init__()
-        self._at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        self._ports = ports
         self.renew()
         for service in ("dispatcher", "binder", "scheduler"):
-            (self.state / f"{service}.yaml").write_text(yaml.safe_dump(self._settings(service)))
+            (self.state / f"{service}.yaml").write_text(self._settings(service))
 
     def renew(self) -> None:
         """Certificates of a new authority."""
@@ -54,23 +57,23 @@ class Secured(Embedded):
             (self.state / "certs" / file).unlink(missing_ok=True)
         command("certs", str(self.state / "certs")).check_returncode()
 
-    def _settings(self, service: str) -> dict[str, object]:
-        directory = self.state / "certs" / service
-        files = {
-            "certificate": f"{directory}/tls.crt",
-            "key": f"{directory}/tls.key",
-            "authority": f"{directory}/ca.crt",
-        }
-        client = {**files, "peers": ["client"]}
-        link = {**files, "peers": ["dispatcher", "scheduler"]}
-        made: dict[str, object] = {"tls": {"client": client, "link": link}}
-        if service != "scheduler":
-            made |= {"client": self._at[service], "link": self._at[f"{service}-link"]}
-        if service != "binder":
-            made["binder"] = self._at["binder-link"]
-        if service == "scheduler":
-            made |= {"dispatcher": self._at["dispatcher-link"]}
-        return made
+    def _settings(self, service: str) -> str:
+        """What deploy/ ships, for one machine: other places, ports, and the embedded home."""
+        text = (SETTINGS / f"{service}.yaml").read_text()
+        for name, port in self._ports.items():
+            role, _, kind = name.partition("-")
+            if kind:
+                text = text.replace(f"godel-{role}-links:7001", f"127.0.0.1:{port}")
+            if role == service:
+                text = text.replace(f"[::]:{7001 if kind else 7000}", f"[::]:{port}")
+        text = text.replace("/etc/godel/tls", str(self.state / "certs" / service))
+        text = text.replace("/var/godel/state", str(self.state))
+        kept = yaml.safe_load(text)
+        return yaml.safe_dump({name: kept[name] for name in kept if name not in OTHER_HOME})
+
+    def address(self, service: str) -> str:
+        """See Embedded; the socket that probes ask."""
+        return super().address(service.partition("-")[0])
 
     def command(self, service: str) -> list[str]:
         """See Embedded; with the settings."""
@@ -88,7 +91,7 @@ class Secured(Embedded):
     ) -> subprocess.CompletedProcess[str]:
         """A command that goes to a service's port, with the certificate of `name`."""
         certificates = str(self.state / "certs" / name)
-        places = (f"--{service}", self._at[service], "--tls", certificates)
+        places = (f"--{service}", f"127.0.0.1:{self._ports[service]}", "--tls", certificates)
         return command(*arguments, *places, "--timeout", "30")
 
     def place(self, name: str) -> None:
