@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.embedded import Embedded
+from tests.integration.embedded import Embedded, until
 
 SERVICES = ("binder", "dispatcher", "scheduler-0")
 PORTS = ("dispatcher", "dispatcher-link", "binder", "binder-link")
@@ -50,6 +50,7 @@ class Secured(Embedded):
         self.renew()
         for service in ("dispatcher", "binder", "scheduler"):
             (self.state / f"{service}.yaml").write_text(self._settings(service))
+        (self.state / "sharding.yaml").write_text(self._controller())
 
     def renew(self) -> None:
         """Certificates of a new authority."""
@@ -70,6 +71,17 @@ class Secured(Embedded):
         text = text.replace("/var/godel/state", str(self.state))
         kept = yaml.safe_load(text)
         return yaml.safe_dump({name: kept[name] for name in kept if name not in OTHER_HOME})
+
+    def _controller(self) -> str:
+        """The rolling controller dials the listener for clients."""
+        directory = self.state / "certs" / "sharding"
+        files = {
+            "certificate": f"{directory}/tls.crt",
+            "key": f"{directory}/tls.key",
+            "authority": f"{directory}/ca.crt",
+        }
+        target = f"127.0.0.1:{self._ports['dispatcher']}"
+        return yaml.safe_dump({"dispatcher": target, "tls": {"client": files}})
 
     def address(self, service: str) -> str:
         """See Embedded; the socket that probes ask."""
@@ -93,6 +105,12 @@ class Secured(Embedded):
         certificates = str(self.state / "certs" / name)
         places = (f"--{service}", f"127.0.0.1:{self._ports[service]}", "--tls", certificates)
         return command(*arguments, *places, "--timeout", "30")
+
+    def load(self) -> subprocess.CompletedProcess[str]:
+        """`godel load`, which calls dispatcher and binder."""
+        places = [f"--{name}=127.0.0.1:{self._ports[name]}" for name in ("dispatcher", "binder")]
+        certificates = str(self.state / "certs" / "client")
+        return command("load", "--rate=20", "--seconds=1", *places, "--tls", certificates)
 
     def place(self, name: str) -> None:
         """Submit a pod over the network and wait until it is bound."""
@@ -130,6 +148,23 @@ async def test_a_cell_works_over_mutual_tls_and_takes_new_certificates(secured: 
     secured.start("scheduler-0")
     await secured.serving("scheduler-0")
     secured.place("under-new-links")
+
+
+async def test_the_controller_and_a_load_go_through_the_same_listeners(secured: Secured) -> None:
+    services = (*SERVICES, "sharding")
+    secured.start(*services)
+    await secured.serving(*services)
+    registered = secured.godel(
+        *("nodes", "register", "-f", secured.write("node.yaml", NODE)), service="binder"
+    )
+    assert registered.returncode == 0, registered.stderr
+    loaded = secured.load()
+    assert loaded.returncode == 0, loaded.stderr
+
+    async def is_found() -> bool:
+        return "dispatcher found" in secured.log("sharding")
+
+    await until("the controller has a session", is_found)
 
 
 async def test_health_of_a_service_on_the_network_is_on_its_socket(secured: Secured) -> None:
