@@ -81,7 +81,7 @@ class Binder(Service[Settings]):
         from cell.link import DERIVED, Hello
         from runtime.cluster_api import ClusterServicer
         from runtime.link_rpc import LinkServicer
-        from runtime.servers import Listener
+        from runtime.servers import client_listener, link_listener
 
         is_derived = settings.home is HomeKind.KUBERNETES
         features = (DERIVED,) if is_derived else ()
@@ -92,15 +92,10 @@ class Binder(Service[Settings]):
         limits = self._api
         api = ClusterServicer(shell, self._core, limits)
         links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}), settings.links)
-        clients = Listener(
-            settings.client_address, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max
+        clients = client_listener(
+            settings, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max, shell.log
         )
-        peers = Listener(
-            settings.link_address,
-            ["godel.v1.Link"],
-            [links.add_to],
-            settings.links.message_bytes_max,
-        )
+        peers = link_listener(settings, links.add_to, shell.log)
         return Wiring((clients, peers), self._tasks(shell, settings) if is_derived else ())
 
     def _tasks(self, shell: Shell, settings: Settings) -> tuple[Task, ...]:

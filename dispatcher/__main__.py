@@ -75,7 +75,8 @@ class Dispatcher(Service[Settings]):
         from cell.link import Hello
         from runtime.link_rpc import Dialer, LinkServicer
         from runtime.placement_api import PlacementServicer
-        from runtime.servers import Listener
+        from runtime.servers import client_listener, link_listener
+        from runtime.tls import needed_to_dial
 
         def hello() -> Hello:
             return Hello(name=settings.name, role="dispatcher", term=self._term)
@@ -83,17 +84,14 @@ class Dispatcher(Service[Settings]):
         limits = self._api
         api = PlacementServicer(shell, self._core, limits)
         links = LinkServicer(shell, hello, frozenset({"scheduler"}), settings.links)
-        clients = Listener(
-            settings.client_address, ["godel.v1.Placement"], [api.add_to], limits.message_bytes_max
+        clients = client_listener(
+            settings, ["godel.v1.Placement"], [api.add_to], limits.message_bytes_max, shell.log
         )
-        peers = Listener(
-            settings.link_address,
-            ["godel.v1.Link"],
-            [links.add_to],
-            settings.links.message_bytes_max,
-        )
+        peers = link_listener(settings, links.add_to, shell.log)
         binder = settings.binder or link_address(settings.state, "binder")
-        return Wiring((clients, peers), (Dialer(shell, binder, hello, "binder", settings.links),))
+        identity = needed_to_dial(binder, settings.tls.link, "tls.link")
+        dialer = Dialer(shell, binder, hello, "binder", settings.links, identity)
+        return Wiring((clients, peers), (dialer,))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

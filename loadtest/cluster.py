@@ -11,6 +11,7 @@ import grpc
 
 from godel.v1 import cluster_pb2, cluster_pb2_grpc
 from runtime.link_rpc import CHANNEL_OPTIONS
+from runtime.tls import Identity, channel
 
 REGISTER_NODES_MAX = 500
 """Nodes in one request."""
@@ -23,10 +24,10 @@ class NodeRefused(ValueError):
 
 
 class ClusterClient:
-    """One connection to a binder; use as an async context."""
+    """One connection to a binder; use as an async context. Raises BadTls."""
 
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    def __init__(self, target: str, identity: Identity | None = None) -> None:
+        self._channel = channel(target, CHANNEL_OPTIONS, identity, "binder")
         self.stub: Any = cluster_pb2_grpc.ClusterStub(self._channel)
 
     async def __aenter__(self) -> Self:

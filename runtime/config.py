@@ -69,9 +69,41 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Pods that name this scheduler are ours."""
 
 
+class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of files in PEM; they are read again whenever a connection begins."""
+
+    certificate: str = ""
+    """Ours, followed by those between it and the authority."""
+    key: str = ""
+    authority: str = ""
+    """Who signs our peers' certificates: one or several."""
+
+
+def tls_files(directory: str | Path) -> TlsFiles:
+    """The files of one directory under the names that Kubernetes gives them in a Secret."""
+    path = Path(directory)
+    return TlsFiles(
+        certificate=str(path / "tls.crt"), key=str(path / "tls.key"), authority=str(path / "ca.crt")
+    )
+
+
+class ListenerTls(TlsFiles, frozen=True, kw_only=True):
+    """Mutual TLS of one kind of listener, and of us when we dial one of this kind."""
+
+    peers: tuple[str, ...] = ()
+    """DNS names of certificates; who has none of them is refused. Exact, no patterns."""
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Mutual TLS per kind of listener; none on Unix sockets, whose mode says who may use them."""
+
+    client: ListenerTls = ListenerTls()
+    link: ListenerTls = ListenerTls()
+
+
 class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What every service is told. Addresses are `unix:PATH` or `HOST:PORT` on loopback; empty ones
-    stand for the sockets in the state directory."""
+    """What every service is told. Addresses are `unix:PATH` or `HOST:PORT`; empty ones stand for
+    the sockets in the state directory. What is not on loopback needs its section of `tls`."""
 
     name: str
     state: str = "godel-state"
@@ -80,6 +112,8 @@ class ServiceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Address for clients."""
     link: str = ""
     """Address for links."""
+    tls: Tls = Tls()
+    """Certificates, and who may connect."""
     links: LinkLimits = LinkLimits()
     """Limits of links."""
     limits: dict[str, Any] = {}

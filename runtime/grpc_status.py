@@ -21,6 +21,7 @@ CODES = {code.value[0]: code for code in grpc.StatusCode}
 RETRY_KEY = "retry-after-ms"
 """Trailing metadata: when to try again."""
 MALFORMED = Refusal(Status.INVALID_ARGUMENT, "", "the message is not what this method takes")
+Admit = Callable[[Any], Awaitable[None]]
 _METHODS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
     (False, True): grpc.unary_stream_rpc_method_handler,
@@ -53,23 +54,31 @@ async def abort(context: Any, refusal: Refusal) -> NoReturn:
     raise AssertionError("abort raises")
 
 
+async def _anybody(context: Any) -> None:
+    """Admit whoever calls."""
+
+
 class Statuses(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """See the module."""
+    """See the module. `admit` sees each call first and may abort it."""
+
+    def __init__(self, admit: Admit = _anybody) -> None:
+        self._admit = admit
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
         """The method, which ends its calls with statuses."""
         method = await continuation(handler_call_details)
-        return None if method is None else _with_statuses(method)
+        return None if method is None else _with_statuses(method, self._admit)
 
 
-def _with_statuses(method: Any) -> Any:
+def _with_statuses(method: Any, admit: Admit) -> Any:
     serve = method.unary_unary or method.unary_stream or method.stream_unary or method.stream_stream
     # The requests of a stream are decoded where they are read, a single one here.
     reads, decode = method.request_streaming, method.request_deserializer
 
     async def replies(request: Any, context: Any) -> AsyncIterator[Any]:
+        await admit(context)
         try:
             async with aclosing(serve(request if reads else decode(request), context)) as made:
                 async for reply in made:
@@ -78,6 +87,7 @@ def _with_statuses(method: Any) -> Any:
             await abort(context, error.refusal if isinstance(error, CallRefused) else MALFORMED)
 
     async def answer(request: Any, context: Any) -> Any:
+        await admit(context)
         try:
             return await serve(request if reads else decode(request), context)
         except (CallRefused, DecodeError) as error:

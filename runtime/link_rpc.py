@@ -22,6 +22,7 @@ from godel.v1 import link_pb2, link_pb2_grpc
 from runtime.codec import decode_frame, encode_frame
 from runtime.config import LinkLimits
 from runtime.loop import Shell
+from runtime.tls import BadTls, Identity, channel, peer_names
 
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
@@ -38,6 +39,11 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
 )
+DIAL_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    # A name may stand for a leader and its standbys: each dial begins with another of them.
+    ("grpc.service_config", '{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}'),
+)
 
 BROKEN = (grpc.RpcError, grpc.aio.InternalError)
 """What reads and writes raise when the connection is gone."""
@@ -46,24 +52,38 @@ Write = Callable[[link_pb2.Frame], Awaitable[Any]]
 Read = Callable[[], Awaitable[Any]]
 
 
-def received(options: Iterable[tuple[str, int]], bytes_max: int) -> tuple[tuple[str, int], ...]:
+def received(options: Iterable[tuple[str, Any]], bytes_max: int) -> tuple[tuple[str, Any], ...]:
     """The options with a limit of the messages that come."""
     return tuple({**dict(options), "grpc.max_receive_message_length": bytes_max}.items())
 
 
 class Session:
-    """One session: moves the frames of a Link, tells the shell, and is its Port for the peer."""
+    """One session: moves the frames of a Link, tells the shell, and is its Port for the peer.
 
-    def __init__(self, shell: Shell, link: Link, roles: frozenset[str], limits: LinkLimits) -> None:
+    `names` are those that the peer's certificate proves (None: there is none); its Hello must give
+    a name and a role among them.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        link: Link,
+        roles: frozenset[str],
+        limits: LinkLimits,
+        names: frozenset[str] | None = None,
+    ) -> None:
         self._shell = shell
         self._link = link
         self._roles = roles
+        self._names = names
         self._frames_max = limits.outbox_frames_max
         self._outbox: deque[Frame] = deque()
         self._is_filled = asyncio.Event()
         self.peer = ""
         self.session = 0
         self.why_ended = ""
+        self.fault = ""
+        """What gRPC said of a connection that broke."""
         self.on_hello: Callable[[Session], None] = lambda session: None
 
     def send(self, body: Any) -> None:
@@ -93,7 +113,9 @@ class Session:
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(ended, Exception) and not isinstance(ended, BROKEN):
+                if isinstance(ended, grpc.aio.AioRpcError):
+                    self.fault = f"{ended.code().name}: {ended.details()}"
+                elif isinstance(ended, Exception) and not isinstance(ended, BROKEN):
                     self._shell.log.error("a link failed", peer=self.peer, why=repr(ended))
 
     def end(self, why: str) -> None:
@@ -136,6 +158,12 @@ class Session:
         if hello.role not in self._roles:
             self.end(f"a {hello.role} has no business here")
             return
+        if self._names is not None and not {hello.name, hello.role} <= self._names:
+            proved = ",".join(sorted(self._names))
+            why = f"{hello.role} {hello.name} has a certificate of {proved}"
+            self._shell.log.error("a peer is not who it says", why=why)
+            self.end(why)
+            return
         self.peer = hello.name
         self.session = self._link.session
         self.on_hello(self)
@@ -170,7 +198,10 @@ class Session:
 
 
 class Dialer:
-    """Keeps a link to one peer open. `hello` is made anew for each session."""
+    """Keeps a link to one peer open. `hello` is made anew for each session.
+
+    With an identity the peer must prove `role` by its certificate, and have no other name.
+    """
 
     def __init__(
         self,
@@ -179,21 +210,29 @@ class Dialer:
         hello: Callable[[], Hello],
         role: str,
         limits: LinkLimits | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self._shell = shell
         self._target = target
         self._hello = hello
         self._role = role
         self._limits = limits or LinkLimits()
+        self._identity = identity
         self._session = 0
+        self._told = ""
 
     async def run(self) -> None:
         """Dial for ever."""
         wait = BACKOFF_SECONDS_MIN
-        options = received(CHANNEL_OPTIONS, self._limits.message_bytes_max)
+        options = received(DIAL_OPTIONS, self._limits.message_bytes_max)
         while True:
-            async with grpc.aio.insecure_channel(self._target, options=options) as channel:
-                is_met = await self._hold(link_pb2_grpc.LinkStub(channel))
+            is_met = False
+            try:
+                opened = channel(self._target, options, self._identity, self._role)
+                async with opened:
+                    is_met = await self._hold(link_pb2_grpc.LinkStub(opened))
+            except BadTls as error:
+                self._tell(str(error))
             wait = BACKOFF_SECONDS_MIN if is_met else min(2 * wait, BACKOFF_SECONDS_MAX)
             await asyncio.sleep(wait)
 
@@ -203,14 +242,23 @@ class Dialer:
         self._session = max(self._session + 1, now_us)
         hello = msgspec.structs.replace(self._hello(), dictionary=self._session)
         link = Link(hello)
-        session = Session(self._shell, link, frozenset((self._role,)), self._limits)
+        roles = frozenset((self._role,))
+        names = None if self._identity is None else roles
+        session = Session(self._shell, link, roles, self._limits, names)
         session.put(link.open(now_us, self._session))
         call = stub.Connect()
         try:
             await session.run(call.read, call.write)
         finally:
             call.cancel()
+        self._tell("" if session.peer else session.fault)
         return bool(session.peer)
+
+    def _tell(self, fault: str) -> None:
+        """Say once why nobody is reached."""
+        if fault and fault != self._told:
+            self._shell.log.say("no link", to=self._role, target=self._target, why=fault)
+        self._told = fault
 
 
 class LinkServicer(link_pb2_grpc.LinkServicer):
@@ -240,7 +288,8 @@ class LinkServicer(link_pb2_grpc.LinkServicer):
         """One session."""
         self._dictionaries = max(self._dictionaries + 1, self._shell.clock.now_us())
         hello = msgspec.structs.replace(self._hello(), dictionary=self._dictionaries)
-        session = Session(self._shell, Link(hello), self._roles, self._limits)
+        names = peer_names(context)
+        session = Session(self._shell, Link(hello), self._roles, self._limits, names)
         session.on_hello = self._replace
         await session.run(context.read, context.write)
         if self._sessions.get(session.peer) is session:

@@ -22,6 +22,7 @@ import grpc
 
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime.link_rpc import CHANNEL_OPTIONS, END
+from runtime.tls import Identity, channel
 
 RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 1.0
@@ -94,10 +95,10 @@ class _Submissions:
 
 
 class PlacementClient:
-    """One connection to a dispatcher; use as an async context, or `close` it."""
+    """One connection to a dispatcher; use as an async context, or `close` it. Raises BadTls."""
 
-    def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    def __init__(self, target: str, identity: Identity | None = None) -> None:
+        self._channel = channel(target, CHANNEL_OPTIONS, identity, "dispatcher")
         self.stub: Any = placement_pb2_grpc.PlacementStub(self._channel)
         """The generated stub, for whatever this client does not wrap."""
         self._submissions: _Submissions | None = None

@@ -24,6 +24,7 @@ from godel.v1 import placement_pb2, types_pb2
 from runtime.class_message import class_message
 from runtime.loop import Shell
 from runtime.placement_client import PlacementClient, StreamBroken
+from runtime.tls import BadTls, Identity
 
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
@@ -43,18 +44,24 @@ ANSWERS = frozenset(
 class PlacementPeer:
     """Keeps a session with the dispatcher open; a `Task` of the service."""
 
-    def __init__(self, shell: Shell, target: str) -> None:
+    def __init__(self, shell: Shell, target: str, identity: Identity | None = None) -> None:
         self._shell = shell
         self._target = target
+        self._identity = identity
 
     async def run(self) -> None:
         """Connect for ever."""
         wait = BACKOFF_SECONDS_MIN
         while True:
-            async with PlacementClient(self._target) as client:
-                session = Session(self._shell, client)
-                await session.run()
-            wait = BACKOFF_SECONDS_MIN if session.is_met else min(2 * wait, BACKOFF_SECONDS_MAX)
+            is_met = False
+            try:
+                async with PlacementClient(self._target, self._identity) as client:
+                    session = Session(self._shell, client)
+                    await session.run()
+                is_met = session.is_met
+            except BadTls as error:
+                self._shell.log.error("the dispatcher cannot be called", why=error)
+            wait = BACKOFF_SECONDS_MIN if is_met else min(2 * wait, BACKOFF_SECONDS_MAX)
             await asyncio.sleep(wait)
 
 

@@ -30,7 +30,7 @@ BROKEN_STATE_STATUS = 4
 FLAGS: Mapping[str, str] = {
     "state": "directory of sockets and stores (default godel-state)",
     "name": "name of this service, in logs and to its peers",
-    "client": "address for clients: unix:PATH or HOST:PORT on loopback (default STATE/NAME.sock)",
+    "client": "address for clients: unix:PATH or HOST:PORT (default STATE/NAME.sock)",
 }
 LINK_FLAG: Mapping[str, str] = {"link": "address for links (default STATE/NAME-link.sock)"}
 

@@ -63,8 +63,8 @@ def _status_of(error: Exception) -> int:
 
 def _run(service: Service[S], settings: S) -> None:
     """Take the state, restore the core, warm the kernels, and serve."""
-    check_address(settings.client_address)
-    check_address(settings.link_address)
+    check_address(settings.client_address, settings.tls.client, "tls.client")
+    check_address(settings.link_address, settings.tls.link, "tls.link")
     log, clock = Log(settings.name), Clock()
     owner = _take_state(service, settings)
     try:

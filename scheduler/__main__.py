@@ -79,7 +79,8 @@ class Scheduler(Service[Settings]):
         """See Service."""
         from cell.link import Hello
         from runtime.link_rpc import Dialer
-        from runtime.servers import Listener
+        from runtime.servers import client_listener
+        from runtime.tls import needed_to_dial
 
         def hello() -> Hello:
             return Hello(
@@ -90,13 +91,15 @@ class Scheduler(Service[Settings]):
                 profiles=self._core.profiles,
             )
 
-        health = Listener(settings.client_address, [], [], self._api.message_bytes_max)
+        health = client_listener(settings, [], [], self._api.message_bytes_max, shell.log)
         dispatcher = settings.dispatcher or link_address(settings.state, "dispatcher")
         binder = settings.binder or link_address(settings.state, "binder")
-        dialers = (
-            Dialer(shell, binder, hello, "binder", settings.links),
-            Dialer(shell, dispatcher, hello, "dispatcher", settings.links),
-        )
+
+        def dialer(role: str, target: str) -> Dialer:
+            identity = needed_to_dial(target, settings.tls.link, "tls.link")
+            return Dialer(shell, target, hello, role, settings.links, identity)
+
+        dialers = (dialer("binder", binder), dialer("dispatcher", dispatcher))
         return Wiring((health,), dialers)
 
 

@@ -59,15 +59,17 @@ class Sharding(Service[Settings]):
         """See Service."""
         from runtime.placement_peer import PlacementPeer
         from runtime.release_api import ReleaseServicer
-        from runtime.servers import Listener
+        from runtime.servers import client_listener
+        from runtime.tls import needed_to_dial
 
         limits = self._api
         api = ReleaseServicer(shell, limits)
-        clients = Listener(
-            settings.client_address, ["godel.v1.Release"], [api.add_to], limits.message_bytes_max
+        clients = client_listener(
+            settings, ["godel.v1.Release"], [api.add_to], limits.message_bytes_max, shell.log
         )
         target = settings.dispatcher or client_address(settings.state, "dispatcher")
-        return Wiring((clients,), (PlacementPeer(shell, target),))
+        identity = needed_to_dial(target, settings.tls.client, "tls.client")
+        return Wiring((clients,), (PlacementPeer(shell, target, identity),))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

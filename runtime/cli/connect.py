@@ -9,8 +9,11 @@ from typing import Any
 import grpc
 
 from godel.v1 import cluster_pb2_grpc, placement_pb2_grpc, release_pb2_grpc
+from runtime.addresses import is_loopback, is_unix
 from runtime.cli.exits import BAD_INPUT, NOT_FOUND, REFUSED, TIME_OUT, UNREACHABLE, Stop
 from runtime.cli.options import Reach
+from runtime.config import TlsFiles, tls_files
+from runtime.tls import BadTls, Identity, needed_to_dial, proving
 
 OPTIONS = (
     ("grpc.max_receive_message_length", 256 << 20),
@@ -37,10 +40,28 @@ def service(reach: Reach, name: str) -> Iterator[Any]:
     """The stub of a service; a failed call inside ends the command."""
     address = reach.address(name)
     try:
-        with grpc.insecure_channel(address, options=OPTIONS) as channel:
+        with _channel(address, identity_of(reach, name), name) as channel:
             yield STUBS[name](channel)
     except grpc.RpcError as error:
         raise stop_of(error, f"{name} at {address}") from None
+
+
+def identity_of(reach: Reach, name: str) -> Identity | None:
+    """What the service is shown; None: nothing. Ends the command when something is missing."""
+    address = reach.address(name)
+    files = tls_files(reach.tls) if reach.tls else TlsFiles()
+    if not reach.tls and not is_unix(address) and not is_loopback(address):
+        raise Stop(BAD_INPUT, f"{name} at {address}: not on loopback, so name certificates (--tls)")
+    try:
+        return needed_to_dial(address, files, "--tls")
+    except BadTls as error:
+        raise Stop(BAD_INPUT, str(error)) from None
+
+
+def _channel(address: str, identity: Identity | None, role: str) -> grpc.Channel:
+    if identity is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    return grpc.secure_channel(address, identity.channel(), options=proving(OPTIONS, role))
 
 
 UNREACHABLE_CODES = frozenset(

@@ -170,10 +170,14 @@ def _reported(reach: Reach, plan: Plan) -> Report:
 async def _run(reach: Reach, plan: Plan) -> Report:
     from loadtest.cluster import ClusterClient, NodeRefused
     from loadtest.run import Limits, LoadRun, Options
+    from runtime.cli.connect import identity_of
     from runtime.placement_client import PlacementClient
 
     dispatcher, binder_address = reach.address("dispatcher"), reach.address("binder")
-    async with PlacementClient(dispatcher) as client, ClusterClient(binder_address) as binder:
+    async with (
+        PlacementClient(dispatcher, identity_of(reach, "dispatcher")) as client,
+        ClusterClient(binder_address, identity_of(reach, "binder")) as binder,
+    ):
         try:
             await client.wait_ready(reach.timeout or CONNECT_SECONDS_MAX)
             await binder.wait_ready(reach.timeout or CONNECT_SECONDS_MAX)

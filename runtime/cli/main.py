@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cancel": ("runtime.cli.cancel", "cancel", "End units and free their room."),
     "nodes": ("runtime.cli.nodes", "nodes", "List, register, cordon and remove nodes."),
     "release": ("runtime.cli.release", "release", "Create rollingsets and release new versions."),
+    "health": ("runtime.cli.health", "health", "Ask a service whether it serves."),
+    "certs": ("runtime.cli.certs", "certs", "Make certificates for mutual TLS."),
     "dispatcher": ("runtime.cli.services", "dispatcher", "Run a dispatcher alone."),
     "scheduler": ("runtime.cli.services", "scheduler", "Run a scheduler alone."),
     "binder": ("runtime.cli.services", "binder", "Run a binder alone."),

@@ -17,11 +17,15 @@ Command = Callable[..., Any]
 
 
 class Reach(NamedTuple):
-    """Where the services of a cell listen for clients, and how long a call may take."""
+    """Where the services of a cell listen for clients, and how long a call may take.
+
+    `tls` is a directory of `godel certs`, or a mounted Secret: what we show to a service.
+    """
 
     state: str
     addresses: dict[str, str | None]
     timeout: float | None
+    tls: str | None = None
 
     def address(self, service: str) -> str:
         """The address of a service: the one given, or its socket in the state directory."""
@@ -51,10 +55,11 @@ def reaches(
 
     def decorate(command: Command) -> Command:
         @wraps(command)
-        def run(*, state: str | None, timeout: float | None, **given: Any) -> Any:
+        def run(*, state: str | None, timeout: float | None, tls: str | None, **given: Any) -> Any:
             addresses = {service: given.pop(service) for service in services}
             state = state or click.get_current_context().find_root().params.get("state")
-            return command(reach=Reach(state or STATE_DEFAULT, addresses, timeout), **given)
+            reach = Reach(state or STATE_DEFAULT, addresses, timeout, tls)
+            return command(reach=reach, **given)
 
         decorated = click.option(
             "--timeout",
@@ -70,6 +75,12 @@ def reaches(
                 envvar=f"GODEL_{service.upper()}",
                 help=f"Address of the {service}, unix:PATH or HOST:PORT.",
             )(decorated)
+        decorated = click.option(
+            "--tls",
+            metavar="DIR",
+            envvar="GODEL_TLS",
+            help="Directory with tls.crt, tls.key and ca.crt, for an address on the network.",
+        )(decorated)
         return click.option(
             "--state",
             metavar="DIR",

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.controlplane.build import BuildFailed, programs
 from tests.controlplane.cluster import EXTRAS, KWOK, ControlPlane
+from tests.controlplane.install import install
 from tests.controlplane.nodes import add_nodes, ready_nodes
 from tests.controlplane.processes import Ended
 
@@ -42,6 +43,7 @@ def serve(folder: Path, nodes: int) -> None:
     start = time.monotonic()
     with ControlPlane(folder, found) as cluster:
         cluster.start(*EXTRAS)
+        install(cluster)
         add_nodes(cluster.admin, nodes)
         cluster.processes.until(
             KWOK, lambda: len(ready_nodes(cluster.admin)) == nodes, READY_SECONDS

@@ -52,8 +52,13 @@ class Identities:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         admin.create(path, {"metadata": {"name": name}})
         subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+        _bind(admin, f"{namespace}.{name}", subject, cluster_roles)
+        return self.token(admin, namespace, name)
+
+    def token(self, admin: Api, namespace: str, name: str) -> Path:
+        """A kubeconfig for a ServiceAccount that is there."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
         user = f"{namespace}.{name}"
-        _bind(admin, user, subject, cluster_roles)
         request = {"spec": {"expirationSeconds": TOKEN_SECONDS}}
         token = admin.create(f"{path}/{name}/token", request)["status"]["token"]
         folder = self._own_folder(user)
@@ -63,7 +68,7 @@ class Identities:
 
     def _own_folder(self, user: str) -> Path:
         folder = self._folder / user.replace(":", ".")
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
         return folder
 
     def _write(self, folder: Path, user: str, credentials: dict[str, str]) -> Path:

@@ -254,7 +254,7 @@ class SecondHome(Simulation):
                 self._check_eviction(effect.replica)
 
     def _check_eviction(self, replica: Replica) -> None:
-        """What the API server wants is evicted with its gang only, when that cannot be completed."""
+        """What the API server wants is evicted only with its gang, which cannot be completed."""
         uid = replica.uid_hi, replica.uid_lo
         record = self.server.records.get(uid)
         is_gang = record is not None and record.record is not None

@@ -11,8 +11,18 @@ from runtime.cli.main import COMMANDS, run
 from tests.unit.cli.canned import CannedCell, a_unit
 from tests.unit.cli.conftest import Godel
 
-HEAVY = ("grpc", "google.protobuf", "numba", "numpy", "yaml", "msgspec", "rich", "asyncio")
-OURS = ("submit", "get", "watch", "cancel", "nodes", "release")
+HEAVY = (
+    "cryptography",
+    "grpc",
+    "google.protobuf",
+    "numba",
+    "numpy",
+    "yaml",
+    "msgspec",
+    "rich",
+    "asyncio",
+)
+OURS = ("submit", "get", "watch", "cancel", "nodes", "release", "health", "certs")
 
 LOADED = """
 import sys
