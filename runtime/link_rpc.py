@@ -22,9 +22,11 @@ from godel.v1 import link_pb2, link_pb2_grpc
 from runtime.codec import decode_frame, encode_frame
 from runtime.config import LinkLimits
 from runtime.loop import Shell
+from runtime.targets import targets
 
 BACKOFF_SECONDS_MIN = 0.05
-BACKOFF_SECONDS_MAX = 1.0
+BACKOFF_SECONDS_MAX = 0.3
+"""Short: a standby that has taken over is to be found soon."""
 TICK_SECONDS = HEARTBEAT_US / 2e6
 LAST_WRITE_SECONDS_MAX = 1.0
 """What a session that ends gives the write under way."""
@@ -170,7 +172,8 @@ class Session:
 
 
 class Dialer:
-    """Keeps a link to one peer open. `hello` is made anew for each session."""
+    """Keeps a link to one peer open, which one of several addresses has (`targets`): they are
+    tried in turn, from the first on after each session. `hello` is made anew for each session."""
 
     def __init__(
         self,
@@ -192,8 +195,12 @@ class Dialer:
         wait = BACKOFF_SECONDS_MIN
         options = received(CHANNEL_OPTIONS, self._limits.message_bytes_max)
         while True:
-            async with grpc.aio.insecure_channel(self._target, options=options) as channel:
-                is_met = await self._hold(link_pb2_grpc.LinkStub(channel))
+            is_met = False
+            for target in await targets(self._target):
+                async with grpc.aio.insecure_channel(target, options=options) as channel:
+                    is_met = await self._hold(link_pb2_grpc.LinkStub(channel))
+                if is_met:
+                    break
             wait = BACKOFF_SECONDS_MIN if is_met else min(2 * wait, BACKOFF_SECONDS_MAX)
             await asyncio.sleep(wait)
 

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from runtime.config import MESSAGE_BYTES_MAX
 from runtime.grpc_status import Statuses
 from runtime.link_rpc import CHANNEL_OPTIONS, received
+from runtime.standby import Standby
 
 SOCKET_PATH_BYTES_MAX = 107
 """What the kernel takes."""
@@ -75,11 +76,17 @@ class Listener:
         self._server: Any = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
 
-    async def start(self) -> None:
-        """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken."""
+    async def start(self, refusal: Callable[[], str] | None = None) -> None:
+        """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken.
+
+        With a refusal it is a standby's: every call is refused with what that says.
+        """
         self._server = grpc.aio.server(interceptors=(Statuses(),), options=self._options)
-        for add in self._add:
-            add(self._server)
+        if refusal is None:
+            for add in self._add:
+                add(self._server)
+        else:
+            self._server.add_generic_rpc_handlers((Standby(self._services, refusal),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -99,12 +106,13 @@ class Listener:
         finally:
             os.umask(mask)
 
-    async def set_health(self, is_well: bool) -> None:
-        """What the health service says of all services here."""
+    async def set_health(self, is_well: bool, *, is_standby: bool = False) -> None:
+        """What the health service says; of a standby: this process is well, no service is here."""
         serving = health_pb2.HealthCheckResponse.SERVING
-        status = serving if is_well else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._services):
-            await self._health.set(name, status)
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set("", serving if is_well else not_serving)
+        for name in self._services:
+            await self._health.set(name, serving if is_well and not is_standby else not_serving)
 
     async def stop(self) -> None:
         """Take nothing new, give what runs a moment, and end."""
