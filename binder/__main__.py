@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from binder.config import BinderConfig
     from binder.core import BinderCore
+    from runtime.clock import Clock
+    from runtime.kubernetes.access import Access
+    from runtime.kubernetes.election import LeaseElection
+    from runtime.log import Log
     from runtime.loop import Shell
 
 
@@ -34,6 +38,8 @@ class Binder(Service[Settings]):
     about = "The binder: keeps the ledger of who has what room and commits plans to it."
     settings_type = Settings
     flags: Mapping[str, str] = {**FLAGS, **LINK_FLAG}
+    _access: Access | None = None
+    _election: LeaseElection | None = None
 
     def is_stored(self, settings: Settings) -> bool:
         """See Service."""
@@ -56,11 +62,10 @@ class Binder(Service[Settings]):
 
     def _make_kubernetes(self, settings: Settings, limits: BinderConfig) -> BinderCore:
         from binder.home.apiserver import ApiServerBinder
-        from runtime.clock import Clock
         from runtime.kubernetes.wiring import access
 
-        self._access = access(settings.kubernetes)
-        self._term = Clock().now_us() // 60_000_000
+        if self._access is None:
+            self._access = access(settings.kubernetes)
         return ApiServerBinder(self._term, limits)
 
     def decoder(self) -> msgspec.msgpack.Decoder[Any]:
@@ -76,6 +81,14 @@ class Binder(Service[Settings]):
 
         warm_up()
 
+    def election(self, settings: Settings, clock: Clock, log: Log) -> LeaseElection | None:
+        """See Service."""
+        if self._access is not None:
+            from runtime.kubernetes.election import LeaseElection
+
+            self._election = LeaseElection(self._access, settings, settings.kubernetes, clock, log)
+        return self._election
+
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
         from cell.link import DERIVED, Hello
@@ -83,7 +96,7 @@ class Binder(Service[Settings]):
         from runtime.link_rpc import LinkServicer
         from runtime.servers import client_listener, link_listener
 
-        is_derived = settings.home is HomeKind.KUBERNETES
+        is_derived = self._access is not None
         features = (DERIVED,) if is_derived else ()
 
         def hello() -> Hello:
@@ -96,12 +109,14 @@ class Binder(Service[Settings]):
             settings, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max, shell.log
         )
         peers = link_listener(settings, links.add_to, shell.log)
-        return Wiring((clients, peers), self._tasks(shell, settings) if is_derived else ())
+        return Wiring((clients, peers), self._tasks(shell, settings))
 
     def _tasks(self, shell: Shell, settings: Settings) -> tuple[Task, ...]:
+        if self._access is None or self._election is None:
+            return ()
         from runtime.kubernetes.wiring import Follow
 
-        return (Follow(shell, self._access, settings.kubernetes),)
+        return (Follow(shell, self._access, settings.kubernetes, self._election.is_held),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -65,6 +65,10 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """File with credentials; "" for $KUBECONFIG, those of the pod we are in, or ~/.kube/config."""
     context: str = ""
     """Of the kubeconfig; "" for its present one."""
+    namespace: str = ""
+    """Of the Lease; "" for that of the pod we are in, or `default`."""
+    lease: str = "godel-binder"
+    """Name of the Lease by which binders elect the one that leads."""
     scheduler_name: str = "godel-scheduler"
     """Pods that name this scheduler are ours."""
 

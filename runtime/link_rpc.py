@@ -22,10 +22,12 @@ from godel.v1 import link_pb2, link_pb2_grpc
 from runtime.codec import decode_frame, encode_frame
 from runtime.config import LinkLimits
 from runtime.loop import Shell
+from runtime.targets import targets
 from runtime.tls import BadTls, Identity, channel, peer_names
 
 BACKOFF_SECONDS_MIN = 0.05
-BACKOFF_SECONDS_MAX = 1.0
+BACKOFF_SECONDS_MAX = 0.3
+"""Short: a standby that has taken over is to be found soon."""
 TICK_SECONDS = HEARTBEAT_US / 2e6
 LAST_WRITE_SECONDS_MAX = 1.0
 """What a session that ends gives the write under way."""
@@ -39,12 +41,6 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
 )
-DIAL_OPTIONS = (
-    *CHANNEL_OPTIONS,
-    # A name may stand for a leader and its standbys: each dial begins with another of them.
-    ("grpc.service_config", '{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}'),
-)
-
 BROKEN = (grpc.RpcError, grpc.aio.InternalError)
 """What reads and writes raise when the connection is gone."""
 END = grpc.aio.EOF  # type: ignore[attr-defined]
@@ -198,7 +194,8 @@ class Session:
 
 
 class Dialer:
-    """Keeps a link to one peer open. `hello` is made anew for each session.
+    """Keeps a link to one peer open, which one of several addresses has (`targets`): they are
+    tried in turn, from the first on after each session. `hello` is made anew for each session.
 
     With an identity the peer must prove `role` by its certificate, and have no other name.
     """
@@ -224,13 +221,16 @@ class Dialer:
     async def run(self) -> None:
         """Dial for ever."""
         wait = BACKOFF_SECONDS_MIN
-        options = received(DIAL_OPTIONS, self._limits.message_bytes_max)
+        options = received(CHANNEL_OPTIONS, self._limits.message_bytes_max)
         while True:
             is_met = False
             try:
-                opened = channel(self._target, options, self._identity, self._role)
-                async with opened:
-                    is_met = await self._hold(link_pb2_grpc.LinkStub(opened))
+                for target in await targets(self._target):
+                    opened = channel(target, options, self._identity, self._role)
+                    async with opened:
+                        is_met = await self._hold(link_pb2_grpc.LinkStub(opened))
+                    if is_met:
+                        break
             except BadTls as error:
                 self._tell(str(error))
             wait = BACKOFF_SECONDS_MIN if is_met else min(2 * wait, BACKOFF_SECONDS_MAX)

@@ -77,6 +77,7 @@ class Shell:
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[tuple[Any, Port | None]] = deque()
         self._is_draining = False
+        self._is_closed = False
         self._ports: dict[str, Port] = {}
         self._waiting: deque[int | Callable[[], None]] = deque()
         self._answers: dict[int, tuple[float, Callable[[Any], None]]] = {}
@@ -94,10 +95,19 @@ class Shell:
 
     def put(self, event: Any, port: Port | None = None) -> None:
         """Queue an event for the core; `port` is the session that a PeerUp begins."""
+        if self._is_closed:
+            return
         self._inbox.append((event, port))
         if not self._is_draining:
             self._is_draining = True
             self._loop.call_soon(self._drain)
+
+    def close(self) -> None:
+        """Let go of the core: it is told nothing any more. For a shell without a store."""
+        self._is_closed = True
+        self._inbox.clear()
+        if self._timer is not None:
+            self._timer.cancel()
 
     @property
     def store_refusal(self) -> Refusal | None:

@@ -21,6 +21,7 @@ from runtime.config import MESSAGE_BYTES_MAX, ListenerTls, ServiceConfig, client
 from runtime.grpc_status import Statuses
 from runtime.link_rpc import CHANNEL_OPTIONS, received
 from runtime.log import Log
+from runtime.standby import Standby
 from runtime.tls import BadTls, Identity, needed_to_listen, peer_names
 
 SOCKET_PATH_BYTES_MAX = 107
@@ -80,11 +81,17 @@ class Listener:
         self._server: Any = None
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
 
-    async def start(self) -> None:
-        """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken."""
+    async def start(self, refusal: Callable[[], str] | None = None) -> None:
+        """Listen; health still says NOT_SERVING. Raises BadListener when the port is taken.
+
+        With a refusal it is a standby's: every call is refused with what that says.
+        """
         self._server = grpc.aio.server(interceptors=(Statuses(self._admit),), options=self._options)
-        for add in self._add:
-            add(self._server)
+        if refusal is None:
+            for add in self._add:
+                add(self._server)
+        else:
+            self._server.add_generic_rpc_handlers((Standby(self._services, refusal),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*self._services, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -122,12 +129,13 @@ class Listener:
         why = f"peer {shown} is not on the list of this listener"
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
 
-    async def set_health(self, is_well: bool) -> None:
-        """What the health service says of all services here."""
+    async def set_health(self, is_well: bool, *, is_standby: bool = False) -> None:
+        """What the health service says; of a standby: this process is well, no service is here."""
         serving = health_pb2.HealthCheckResponse.SERVING
-        status = serving if is_well else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._services):
-            await self._health.set(name, status)
+        not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
+        await self._health.set("", serving if is_well else not_serving)
+        for name in self._services:
+            await self._health.set(name, serving if is_well and not is_standby else not_serving)
 
     async def stop(self) -> None:
         """Take nothing new, give what runs a moment, and end."""

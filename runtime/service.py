@@ -18,6 +18,8 @@ from runtime.config import BadConfig, ServiceConfig, load
 from runtime.kernel_cache import export_kernel_cache
 
 if TYPE_CHECKING:
+    from runtime.clock import Clock
+    from runtime.log import Log
     from runtime.loop import Core, Shell
     from runtime.servers import Listener
 
@@ -51,10 +53,31 @@ class Wiring(msgspec.Struct, frozen=True):
     tasks: tuple[Task, ...] = ()
 
 
+class Election(Protocol):
+    """Who of several processes leads. One of them runs a core under the term that it was given."""
+
+    async def won(self) -> int:
+        """Wait as a standby; returns the term."""
+
+    def attach(self, shell: Shell) -> None:
+        """The shell of the term's core stands, its listeners not yet."""
+
+    async def lost(self) -> None:
+        """Returns when the term is over."""
+
+    def refusal(self) -> str:
+        """Who leads, and where: what a standby answers."""
+
+    async def close(self) -> None:
+        """Give up what was won, for good; its core is gone by now."""
+
+
 class Service(ABC, Generic[S]):
     """What one service adds: its settings, its core, and what it listens on and dials.
 
-    The methods are called once each, in this order; heavy imports belong into them.
+    The methods are called once each, in this order; heavy imports belong into them. With an
+    election `make_core` and `wire` are called once for the standby (term 0; that core is never
+    asked anything), and again with each term.
     """
 
     package: ClassVar[str]
@@ -80,6 +103,10 @@ class Service(ABC, Generic[S]):
     @abstractmethod
     def warm(self) -> None:
         """Call each kernel once, so that nothing compiles or loads later."""
+
+    def election(self, settings: S, clock: Clock, log: Log) -> Election | None:
+        """How it is decided who leads, where several processes may; called in the event loop."""
+        return None
 
     @abstractmethod
     def wire(self, shell: Shell, settings: S) -> Wiring:

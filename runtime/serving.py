@@ -23,6 +23,7 @@ import uvloop
 from cell.columns import BadTable
 from runtime.clock import Clock
 from runtime.config import BadConfig, ServiceConfig
+from runtime.electing import serve_elected
 from runtime.log import Log
 from runtime.loop import Core, Shell
 from runtime.servers import BadListener, Listener, check_address
@@ -114,12 +115,23 @@ def _restore(core: Any, store: Store, decoder: msgspec.msgpack.Decoder[Any]) -> 
 async def _serve(
     service: Service[S], settings: S, core: Core, clock: Clock, log: Log, store: Store | None
 ) -> None:
-    """Listen and dial until a signal comes."""
+    """Serve, or stand by where another process leads, until a signal comes."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, ended, number.name)
-    shell = Shell(core, clock, log, store)
+    election = service.election(settings, clock, log)
+    if election is None:
+        await _serve_core(service, settings, Shell(core, clock, log, store), ended)
+    else:
+        await serve_elected(service, settings, core, clock, log, election, ended, _serve_core)
+
+
+async def _serve_core(
+    service: Service[S], settings: S, shell: Shell, ended: asyncio.Future[str]
+) -> None:
+    """Listen and dial for a core until the future says why it ends."""
+    log = shell.log
     wiring = service.wire(shell, settings)
     for listener in wiring.listeners:
         await listener.start()

@@ -106,8 +106,10 @@ def needed_to_listen(address: str, tls: ListenerTls, section: str) -> Identity |
 
 
 def needed_to_dial(target: str, tls: TlsFiles, section: str) -> Identity | None:
-    """What a connection to `target` is made with; None: it needs nothing. Raises BadTls."""
-    return _needed(target, tls, section, FILES)
+    """What connections to `target` (an address, or several with commas) are made with; None: they
+    need nothing. Raises BadTls."""
+    needed = [_needed(address.strip(), tls, section, FILES) for address in target.split(",")]
+    return next((identity for identity in needed if identity is not None), None)
 
 
 def _needed(address: str, tls: TlsFiles, section: str, fields: Sequence[str]) -> Identity | None:

@@ -10,11 +10,16 @@ import inspect
 import os
 import ssl
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 TOKEN = "BearerToken"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 """Where a pod finds its own token."""
+
+
+NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+NAMESPACE_OUTSIDE = "default"
 
 
 class NoAccess(Exception):
@@ -64,6 +69,14 @@ class Access:
                 await renewed
         token = self._configuration.api_key.get(TOKEN)
         return {"Authorization": _bearer(token)} if token else {}
+
+
+def own_namespace() -> str:
+    """The namespace of the pod we are in, if we are."""
+    try:
+        return Path(NAMESPACE).read_text(encoding="utf-8").strip() or NAMESPACE_OUTSIDE
+    except OSError:
+        return NAMESPACE_OUTSIDE
 
 
 def _is_in_pod() -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -76,6 +78,23 @@ _PAGE = msgspec.json.Decoder(Page)
 _EVENT = msgspec.json.Decoder(Event)
 
 
+Permit = Callable[[], bool]
+"""Whether a request may be sent now; asked with the connection at hand."""
+_PERMIT: ContextVar[Permit | None] = ContextVar("permit", default=None)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Asks a request's permit when its connection is there: waiting for one may take seconds."""
+
+    async def connect(self, *arguments: Any, **named: Any) -> aiohttp.connector.Connection:
+        connection = await super().connect(*arguments, **named)
+        permit = _PERMIT.get()
+        if permit is not None and not permit():
+            connection.release()
+            raise NotSent("it may not be sent any more")
+        return connection
+
+
 class Api:
     """See the module. `open` first, `close` at the end."""
 
@@ -88,7 +107,7 @@ class Api:
     async def open(self) -> None:
         """Read the credentials. Raises NoAccess."""
         await self._access.load()
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX + WATCHES_MAX)
+        connector = _Connector(limit=CONNECTIONS_MAX + WATCHES_MAX)
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES)
 
     async def close(self) -> None:
@@ -107,9 +126,11 @@ class Api:
         params: Mapping[str, str] | None = None,
         seconds_max: float = CALL_SECONDS_MAX,
         content_type: str = JSON,
+        permit: Permit | None = None,
     ) -> Reply:
-        """One request. Raises NotSent or Unknown."""
+        """One request, not sent when its permit is refused. Raises NotSent or Unknown."""
         renewals = self._renewals
+        _PERMIT.set(permit)
         reply = await self._once(method, path, body, params, seconds_max, content_type)
         if reply.status == 401:
             await self._renew(renewals)

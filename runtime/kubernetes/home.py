@@ -35,7 +35,7 @@ from cell.home import (
 )
 from cell.node import NodeSpec
 from runtime.fields import BadManifest
-from runtime.kubernetes.api import Api, Event, Gone, NotSent, Reply, Unknown, said
+from runtime.kubernetes.api import Api, Event, Gone, NotSent, Permit, Reply, Unknown, said
 from runtime.kubernetes.objects import Name, Pods, Seen, node_of
 from runtime.log import Log
 
@@ -71,11 +71,16 @@ class KubernetesHome:
         put: Callable[[HomeEvent], None],
         log: Log,
         on_seen: Callable[[Seen], None] = lambda seen: None,
+        may_write: Permit = lambda: True,
     ) -> None:
         self._api = api
         self._put = put
         self._log = log
         self._on_seen = on_seen
+        self._may_write = may_write
+        self._writing: set[asyncio.Task[Any]] = set()
+        self._doubt_until = 0.0
+        """When no write whose answer was lost can be in the server any more."""
         self.pods = Pods(scheduler_name)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: list[asyncio.Task[None]] = []
@@ -97,7 +102,11 @@ class KubernetesHome:
                 raise NotImplementedError("gangs have no record in the API server yet")
 
     async def close(self) -> None:
-        """End all that is under way."""
+        """Send no more writes, wait until none is in the server, and end all else."""
+        self._may_write = lambda: False
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=ANSWER_SECONDS_MAX)
+        await asyncio.sleep(self._doubt_until - asyncio.get_running_loop().time())
         tasks = [*self._tasks, *self._watches]
         for task in tasks:
             task.cancel()
@@ -138,12 +147,20 @@ class KubernetesHome:
     async def _write(self, method: str, path: str, body: dict[str, Any]) -> Code:
         params = {"timeout": f"{WRITE_SECONDS}s"}
         encoded = msgspec.json.encode(body)
+        task = asyncio.current_task()
+        assert task is not None
+        self._writing.add(task)
         try:
-            reply = await self._api.call(method, path, encoded, params, ANSWER_SECONDS_MAX)
+            reply = await self._api.call(
+                method, path, encoded, params, ANSWER_SECONDS_MAX, permit=lambda: self._may_write()
+            )
         except NotSent:
             return Code.THROTTLED
         except Unknown:
+            self._doubt_until = asyncio.get_running_loop().time() + WRITE_SECONDS
             return Code.UNKNOWN
+        finally:
+            self._writing.discard(task)
         return self._code(f"{method} {path}", reply)
 
     async def _read(self, call: Read, name: Name) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from cell.effects import Tick
 from runtime.config import BadConfig, KubernetesSettings
 from runtime.kubernetes.access import Access, NoAccess
-from runtime.kubernetes.api import Api
+from runtime.kubernetes.api import Api, Permit
 from runtime.kubernetes.home import KubernetesHome
 from runtime.loop import Shell
 
@@ -23,12 +23,16 @@ def access(settings: KubernetesSettings) -> Access:
 
 
 class Follow:
-    """Follows the API server for a shell's core, and performs its calls."""
+    """Follows the API server for a shell's core, and performs its calls while it may."""
 
-    def __init__(self, shell: Shell, access: Access, settings: KubernetesSettings) -> None:
+    def __init__(
+        self, shell: Shell, access: Access, settings: KubernetesSettings, may_write: Permit
+    ) -> None:
         self._shell = shell
         self._api = Api(access)
-        self._home = KubernetesHome(self._api, settings.scheduler_name, shell.put, shell.log)
+        self._home = KubernetesHome(
+            self._api, settings.scheduler_name, shell.put, shell.log, may_write=may_write
+        )
         shell.on_call = self._home.perform
 
     async def run(self) -> None:

@@ -5,6 +5,7 @@ The binder is given the kubeconfig of a user of its own; the others talk to it a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -18,11 +19,16 @@ SERVICES = ("binder", "dispatcher", "scheduler-0", "scheduler-1")
 class Services(Embedded):
     """Binder, dispatcher and two schedulers of one API server."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str = "") -> None:
         super().__init__()
-        kubernetes = {"kubeconfig": str(kubeconfig), "scheduler_name": OURS}
-        self._write("binder", {"home": "kubernetes", "kubernetes": kubernetes})
-        self._write("dispatcher", {"home": "kubernetes"})
+        kubernetes = {
+            "kubeconfig": str(kubeconfig),
+            "scheduler_name": OURS,
+            "namespace": namespace,
+        }
+        self.of_binder = {"home": "kubernetes", "kubernetes": kubernetes}
+        self.configure("binder", self.of_binder)
+        self.configure("dispatcher", {"home": "kubernetes"})
 
     def command(self, service: str) -> list[str]:
         """How the service is started."""
@@ -38,5 +44,6 @@ class Services(Embedded):
         """Wait until their health says SERVING."""
         await super().serving(*[s for s in services or SERVICES if not s.startswith("scheduler")])
 
-    def _write(self, service: str, settings: dict[str, object]) -> None:
+    def configure(self, service: str, settings: Mapping[str, object]) -> None:
+        """Write the settings that it is started with."""
         (self.state / f"{service}.yaml").write_text(yaml.safe_dump({"name": service, **settings}))

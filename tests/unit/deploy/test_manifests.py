@@ -72,7 +72,7 @@ def test_a_kustomization_lists_every_file_beside_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_settings_are_what_the_service_reads(service: str, tmp_path: Path) -> None:
+def test_settings_are_what_the_service_reads(service: str) -> None:
     made = settings(service)
     mounts = {m["name"]: m["mountPath"] for m in container(service)["volumeMounts"]}
     assert made.state.startswith(f"{mounts['scratch']}/")
@@ -85,7 +85,7 @@ def test_settings_are_what_the_service_reads(service: str, tmp_path: Path) -> No
     assert volumes["tls"]["secret"]["secretName"] == f"godel-{service}-tls"
 
 
-def test_the_links_meet(tmp_path: Path) -> None:
+def test_the_links_meet() -> None:
     services = {each["metadata"]["name"]: each for each in documents(BASE / "services.yaml")}
     made = {service: settings(service) for service in SERVICES}
     for dialing, dialled in [
@@ -115,7 +115,7 @@ def test_schedulers_share_the_nodes_and_have_names_in_the_certificate() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_probes_ask_the_socket_of_the_service(service: str, tmp_path: Path) -> None:
+def test_probes_ask_the_socket_of_the_service(service: str) -> None:
     made = settings(service)
     socket = made.client if made.client.startswith("unix:") else ""
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

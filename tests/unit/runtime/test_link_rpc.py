@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cell.effects import PeerDown, PeerUp, Received, Send
 from cell.link import PROTOCOL_MAX, Frame, Hello, Link
@@ -21,6 +23,7 @@ from runtime.config import LinkLimits
 from runtime.link_rpc import END, Dialer, LinkServicer, Session
 from runtime.loop import Shell
 from runtime.servers import Listener
+from runtime.targets import targets
 from tests.unit.runtime.shells import ScriptedCore, a_shell
 
 WAIT_SECONDS = 20.0
@@ -67,11 +70,11 @@ class End(ScriptedCore):
         return [type(event).__name__ for event in self.events]
 
 
-def a_dialer(shell: Shell, path: Path, role: str = "binder") -> Dialer:
+def a_dialer(shell: Shell, path: Path, role: str = "binder", before: str = "") -> Dialer:
     def hello() -> Hello:
         return Hello(name="s", role="scheduler", partition=1, partitions=2, profiles=("default",))
 
-    return Dialer(shell, f"unix:{path}", hello, role)
+    return Dialer(shell, f"{before}unix:{path}", hello, role)
 
 
 @asynccontextmanager
@@ -180,6 +183,41 @@ async def test_a_listener_that_ends_is_told_once_and_dialled_again(path: Path) -
     assert scheduler.kinds()[:3] == ["PeerUp", "PeerDown", "PeerUp"]
     first, second = [up.hello.dictionary for up in ups(scheduler.events)[:2]]
     assert first < second
+
+
+async def test_of_several_addresses_the_one_that_leads_is_found(path: Path) -> None:
+    core, served = End(), End()
+    other = path.with_name("standby.sock")
+    standby = Listener(f"unix:{other}", ["godel.v1.Link"], [])
+    await standby.start(lambda: "b stands by: a leads, at unix:a")
+    await standby.set_health(True, is_standby=True)
+    dialer = a_dialer(a_shell(core), path, before=f"unix:{path.with_name('nobody')}, unix:{other},")
+    async with a_listener(a_shell(served), path), running(dialer.run()):
+        await core.heard(lambda events: bool(events))
+        async with grpc.aio.insecure_channel(f"unix:{other}") as channel:
+            code, details = await end_of(await say(channel))
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            asked = [health_pb2.HealthCheckRequest(service=name) for name in ("", "godel.v1.Link")]
+            said = [(await health.Check(request)).status for request in asked]
+    await standby.stop()
+    assert core.kinds()[0] == "PeerUp"
+    assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "b stands by: a leads, at unix:a")
+    statuses = health_pb2.HealthCheckResponse
+    assert said == [statuses.SERVING, statuses.NOT_SERVING]
+
+
+async def test_a_name_is_all_that_it_resolves_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(host: str, port: str, **_: Any) -> list[Any]:
+        if host != "binders":
+            raise socket.gaierror
+        return [(0, 0, 0, "", address) for address in (("10.0.0.1", 1), ("fd00::1", 1, 0, 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    assert await targets("unix:a, binders:7,nobody:7, ,unix:a") == [
+        "unix:a",
+        "10.0.0.1:7",
+        "[fd00::1]:7",
+    ]
 
 
 async def test_a_dialer_that_ends_is_told_once(path: Path) -> None:

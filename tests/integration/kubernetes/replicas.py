@@ -1,0 +1,62 @@
+"""Two binders and two dispatchers, of which one each leads, as processes on a real API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.integration.embedded import SERVING, until
+from tests.integration.kubernetes.services import Services
+
+BINDERS = ("binder-0", "binder-1")
+DISPATCHERS = ("dispatcher-0", "dispatcher-1")
+SCHEDULERS = ("scheduler-0", "scheduler-1")
+SERVED = {"binder": "godel.v1.Cluster", "dispatcher": "godel.v1.Placement"}
+
+
+class Replicas(Services):
+    """See the module. The Lease is in a namespace of the test's own."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        super().__init__(kubeconfig, namespace)
+        binders, dispatchers = self._links(BINDERS), self._links(DISPATCHERS)
+        for name in BINDERS:
+            self.configure(name, self.of_binder)
+        for name in DISPATCHERS:
+            self.configure(name, {"home": "kubernetes", "binder": binders})
+        for name in SCHEDULERS:
+            self.configure(name, {"binder": binders, "dispatcher": dispatchers})
+
+    def command(self, service: str) -> list[str]:
+        """How the service is started."""
+        base = super().command(service)
+        return [
+            word.rpartition("-")[0] if word in (*BINDERS, *DISPATCHERS) else word for word in base
+        ]
+
+    def start(self, *services: str) -> None:
+        """Start services that do not run."""
+        super().start(*(services or (*BINDERS, *DISPATCHERS, *SCHEDULERS)))
+
+    async def leader(self, among: tuple[str, ...], *, seconds: float) -> str:
+        """Wait until one of these leads; its name."""
+
+        async def found() -> str:
+            return next(iter([name for name in among if await self._leads(name)]), "")
+
+        name: str = await until(f"one of {among} leads", found, seconds)
+        return name
+
+    async def _leads(self, service: str) -> bool:
+        request = health_pb2.HealthCheckRequest(service=SERVED[service.rpartition("-")[0]])
+        async with grpc.aio.insecure_channel(self.address(service)) as channel:
+            try:
+                reply = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=2.0)
+            except grpc.RpcError:
+                return False
+            return int(reply.status) == SERVING
+
+    def _links(self, names: tuple[str, ...]) -> str:
+        return ",".join(f"unix:{self.state}/{name}-link.sock" for name in names)
