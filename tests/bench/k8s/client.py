@@ -27,6 +27,7 @@ from runtime.log import Log
 
 CREATED = 201
 MESSAGE_BYTES = 500
+AGAIN = (Code.UNKNOWN, Code.THROTTLED)
 Task = Literal["raw", "null", "create"]
 
 
@@ -130,11 +131,17 @@ class Client:
             await self._bind(self._home.pods.take(reply.body).view)
 
     async def _bind(self, view: ObjectView) -> None:
-        call = next(self._calls)
-        answered = self._posted[call] = asyncio.get_running_loop().create_future()
-        self._home.perform(Post(call, view.replica, view.object, next(self._nodes)))
-        code = (await answered).code
-        if code is not Code.OK:
+        """Post until it is done: the server gives a binding up after its time-out, and may have
+        bound the pod nevertheless."""
+        node, code = next(self._nodes), Code.UNKNOWN
+        is_doubtful = False
+        while code in AGAIN:
+            call = next(self._calls)
+            answered = self._posted[call] = asyncio.get_running_loop().create_future()
+            self._home.perform(Post(call, view.replica, view.object, node))
+            code = (await answered).code
+            is_doubtful |= code is Code.UNKNOWN
+        if code is not Code.OK and not (is_doubtful and code is Code.CONFLICT):
             raise Failed(f"not bound: {code}")
 
 

@@ -7,6 +7,7 @@ an admin otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ import psutil
 
 from tests.bench.k8s.client import Order, Task
 from tests.bench.k8s.watcher import mark_index
-from tests.bench.k8s.worker import Worker
+from tests.bench.k8s.worker import Silent, Worker
 from tests.controlplane.cluster import API_SERVER, SCHEDULER, ControlPlane
 from tests.controlplane.nodes import node
 
@@ -27,6 +28,8 @@ API_FLAGS = ("--delete-collection-workers=8",)
 ACCOUNTS = "godel-bench"
 CREATORS = 32
 """Connections of whoever only creates."""
+CHECK_SECONDS = 0.5
+HEARD_SECONDS = 120.0
 Processes = Mapping[str, Sequence[psutil.Process]]
 """Those of a leg, by role."""
 Cpu = dict[str, float]
@@ -141,9 +144,9 @@ class Leg:
     async def drained(self, watcher: Worker, processes: Processes) -> Measured:
         """Wait until all are bound; CPU is that between the two percentiles."""
         roles = self._roles(watcher, processes)
-        await watcher.until("5")
+        await heard(watcher, "5", roles)
         begin = cpu_seconds(roles)
-        await watcher.until("95")
+        await heard(watcher, "95", roles)
         used = _less(cpu_seconds(roles), begin)
         low, high = (mark_index(percent, self.pods) for percent in (5, 95))
         return Measured(json.loads(await watcher.line()), _per_pod(used, high - low))
@@ -153,13 +156,25 @@ class Leg:
         roles = self._roles(watcher, {**processes, "client": [creator.cpu]})
         begin = cpu_seconds(roles)
         await creator.go()
-        await watcher.until("95")
+        await heard(watcher, "95", roles)
         line = await watcher.line()
         used = _less(cpu_seconds(roles), begin)
         return Measured(json.loads(line), _per_pod(used, self.pods))
 
     def _roles(self, watcher: Worker, processes: Processes) -> Processes:
         return {**processes, "watcher": [watcher.cpu], **self.ground.servers}
+
+
+async def heard(watcher: Worker, said: str, roles: Processes) -> None:
+    """Wait until the watcher says so. Raises Silent when a process of the leg has ended."""
+    async with asyncio.timeout(HEARD_SECONDS):
+        waiting = asyncio.ensure_future(watcher.until(said))
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=CHECK_SECONDS)
+            for role, processes in roles.items():
+                if any(process.status() == psutil.STATUS_ZOMBIE for process in processes):
+                    raise Silent(f"{role} has ended before {said} % of the pods were bound")
+        await waiting
 
 
 def cpu_seconds(roles: Processes) -> Cpu:
