@@ -22,6 +22,8 @@ from tests.controlplane.cluster import SCHEDULER
 OURS = "godel-scheduler"
 THEIRS = "default-scheduler"
 SCHEDULERS = 2
+START_SECONDS = 300.0
+"""Until all serve: kernels are compiled where the cache is cold."""
 PROBE_SECONDS = 120.0
 POLL_SECONDS = 0.05
 
@@ -45,7 +47,7 @@ async def ours(ground: Ground) -> AsyncIterator[Processes]:
         log = ground.cluster.folder / "services.log"
         with services.processes(_commands(state, ground.kubeconfig), log) as running:
             for name in running:
-                await services.until(state / f"{name}.sock")
+                await services.until(state / f"{name}.sock", START_SECONDS)
                 await services.serving(state / f"{name}.sock")
             roles: dict[str, list[psutil.Process]] = {}
             for name, process in running.items():
