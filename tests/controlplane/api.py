@@ -107,6 +107,7 @@ class Api:
     def stream(self, path: str) -> http.client.HTTPResponse:
         """An answer to be read as it comes, such as a watch; it has the connection to itself."""
         headers = {"Accept": "application/json", **self._authorization()}
+        self._connection.close()
         self._connection.timeout = None
         self._connection.request("GET", path, headers=headers)
         answer = self._connection.getresponse()

@@ -172,9 +172,13 @@ async def heard(watcher: Worker, said: str, roles: Processes) -> None:
         while not waiting.done():
             await asyncio.wait([waiting], timeout=CHECK_SECONDS)
             for role, processes in roles.items():
-                if any(process.status() == psutil.STATUS_ZOMBIE for process in processes):
+                if not all(_is_alive(process) for process in processes):
                     raise Silent(f"{role} has ended before {said} % of the pods were bound")
         await waiting
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def cpu_seconds(roles: Processes) -> Cpu:

@@ -25,8 +25,9 @@ MARKS = (5, 95)
 """Percent of the pods: between these two bindings a rate is measured."""
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, rename="camel"):
     name: str = ""
+    resource_version: str = ""
 
 
 class _Spec(msgspec.Struct, rename="camel"):
@@ -51,26 +52,44 @@ def mark_index(percent: int, count: int) -> int:
     return max(0, percent * count // 100 - 1)
 
 
-def events(answer: http.client.HTTPResponse) -> Iterator[tuple[float, _Event]]:
-    """Each event with the time at which its bytes had arrived."""
+def events(api: Api, path: str) -> Iterator[tuple[float, _Event | None]]:
+    """Each event with the time at which its bytes had arrived; None when a watch has been opened.
+
+    The API server ends a watch without a word when it cannot write as fast as it would like to: it
+    is begun again from the newest version seen.
+    """
+    version = 0
+    while True:
+        query = f"watch=1&resourceVersion={version}&timeoutSeconds={WATCH_SECONDS}"
+        answer = api.stream(f"{path}?{query}")
+        yield time.monotonic(), None
+        for now, event in _read(answer):
+            version = max(version, int(event.object.metadata.resource_version))
+            yield now, event
+
+
+def _read(answer: http.client.HTTPResponse) -> Iterator[tuple[float, _Event]]:
     left = b""
     while chunk := answer.read1(READ_BYTES):
         now = time.monotonic()
         *lines, left = (left + chunk).split(b"\n")
         for line in lines:
-            yield now, _EVENT.decode(line)
-    raise ConnectionError("the watch has ended")
+            event = _EVENT.decode(line)
+            if event.type == "ERROR":
+                raise ConnectionError(line)
+            yield now, event
 
 
 def follow(api: Api, namespace: str, count: int) -> None:
     """See the module."""
     path = f"/api/v1/namespaces/{namespace}/pods"
-    answer = api.stream(f"{path}?watch=1&resourceVersion=0&timeoutSeconds={WATCH_SECONDS}")
-    print("ready", flush=True)
     seen: dict[str, float] = {}
     bound: dict[str, float] = {}
     marks = {mark_index(percent, count): percent for percent in MARKS}
-    for now, event in events(answer):
+    for now, event in events(api, path):
+        if event is None:
+            print("ready", flush=True)
+            continue
         name = event.object.metadata.name
         seen.setdefault(name, now)
         if event.object.spec.node_name and name not in bound:
