@@ -13,7 +13,7 @@ PROTO_VENV := build/proto-venv-$(shell echo $(PROTO_TOOLS) | cksum | cut -d' ' -
 SEEDS ?= 200
 NODES ?= 10
 
-.PHONY: venv format check test sim mutants bench demo cluster proto clean
+.PHONY: venv format check test sim mutants bench bench-k8s demo cluster proto clean
 
 venv: $(VENV)
 
@@ -41,6 +41,9 @@ mutants: $(VENV)
 
 bench: $(VENV)
 	$(BIN)/python -m tests.bench
+
+bench-k8s: $(VENV)
+	$(BIN)/python -m tests.bench.k8s $(BENCH)
 
 demo: $(VENV)
 	$(BIN)/godel demo $(if $(TRACE),--trace $(TRACE))

@@ -98,8 +98,9 @@ class _Connector(aiohttp.TCPConnector):
 class Api:
     """See the module. `open` first, `close` at the end."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, connections_max: int = CONNECTIONS_MAX) -> None:
         self._access = access
+        self._connections_max = connections_max
         self._session: aiohttp.ClientSession | None = None
         self._renewing = asyncio.Lock()
         self._renewals = 0
@@ -107,7 +108,7 @@ class Api:
     async def open(self) -> None:
         """Read the credentials. Raises NoAccess."""
         await self._access.load()
-        connector = _Connector(limit=CONNECTIONS_MAX + WATCHES_MAX)
+        connector = _Connector(limit=self._connections_max + WATCHES_MAX)
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=READ_BUFFER_BYTES)
 
     async def close(self) -> None:

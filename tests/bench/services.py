@@ -97,9 +97,9 @@ async def register(socket: Path, count: int) -> None:
                 raise RuntimeError(f"node refused: {reply.refused[0]}")
 
 
-async def until(socket: Path) -> None:
+async def until(socket: Path, seconds: float = START_SECONDS) -> None:
     """Wait for a service to bind its socket."""
-    for _ in range(600):
+    for _ in range(int(seconds * 10)):
         if os.path.exists(socket):  # noqa: ASYNC240 - a stat of a local file
             return
         await asyncio.sleep(0.1)

@@ -104,6 +104,17 @@ class Api:
             raise Refused(answer.status, text)
         return text
 
+    def stream(self, path: str) -> http.client.HTTPResponse:
+        """An answer to be read as it comes, such as a watch; it has the connection to itself."""
+        headers = {"Accept": "application/json", **self._authorization()}
+        self._connection.close()
+        self._connection.timeout = None
+        self._connection.request("GET", path, headers=headers)
+        answer = self._connection.getresponse()
+        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+            raise Refused(answer.status, answer.read().decode())
+        return answer
+
     def _document(
         self, verb: str, path: str, body: Document | None = None, kind: str = "application/json"
     ) -> Document:

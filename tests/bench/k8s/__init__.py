@@ -1,0 +1,1 @@
+"""The Kubernetes home next to raw binding, a null client and kube-scheduler. `make bench-k8s`."""
