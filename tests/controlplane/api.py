@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 import yaml
 
 TIMEOUT_SECONDS = 30.0
+IDLE_SECONDS_MAX = 20.0
+"""A connection that was idle for longer is opened anew: the API server may be ending it."""
 MERGE_PATCH = "application/merge-patch+json"
 
 Document = dict[str, Any]
@@ -50,6 +53,7 @@ class Api:
         self._connection = http.client.HTTPSConnection(
             address.hostname, address.port, timeout=TIMEOUT_SECONDS, context=context
         )
+        self._used_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +97,9 @@ class Api:
         """One request and what it was answered."""
         sent = None if body is None else json.dumps(body)
         headers = {"Content-Type": kind, "Accept": "application/json", **self._authorization()}
+        if time.monotonic() - self._used_at > IDLE_SECONDS_MAX:
+            self._connection.close()
+        self._used_at = time.monotonic()
         try:
             self._connection.request(verb, path, sent, headers)
             answer = self._connection.getresponse()

@@ -32,7 +32,7 @@ from tests.unit.runtime.shells import HandStore, a_shell, turns
 from tests.unit.runtime.test_release_api import a_set
 
 FULL = "database or disk is full"
-WAIT_MS = 60
+WAIT_MS = 500
 
 
 @dataclass(frozen=True)
