@@ -86,12 +86,15 @@ class HomeUnit(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """One replica in a gang's record: which object goes to which node."""
+    """One replica in a record: which object goes to which node."""
 
     group: int
     ordinal: int
     object: int
+    """0 in the record of a unit whose replicas are no objects."""
     node: str
+    state: ObjectState = ObjectState.BOUND
+    """DONE or FAILED in such a record: it has ended there, holds no room and is not wanted."""
 
 
 class GangRecord(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ from cell.node import NodeSpec
 from runtime.fields import BadManifest
 from runtime.kubernetes.api import Api, Event, Gone, NotSent, Permit, Reply, Unknown, said
 from runtime.kubernetes.objects import Name, Pods, Seen, node_of
+from runtime.kubernetes.records import Records
 from runtime.log import Log
 
 WRITE_SECONDS = 1
@@ -82,6 +83,7 @@ class KubernetesHome:
         self._doubt_until = 0.0
         """When no write whose answer was lost can be in the server any more."""
         self.pods = Pods(scheduler_name)
+        self.records = Records(self._write, self._get)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: list[asyncio.Task[None]] = []
         self._session = 0
@@ -99,7 +101,7 @@ class KubernetesHome:
                 else:
                     self._start(self._about(call, name))
             case Write() | ReadRecord():
-                raise NotImplementedError("gangs have no record in the API server yet")
+                self._start(self._record(call))
 
     async def close(self) -> None:
         """Send no more writes, wait until none is in the server, and end all else."""
@@ -134,7 +136,8 @@ class KubernetesHome:
             "metadata": {"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
             "target": {"apiVersion": "v1", "kind": "Node", "name": call.node},
         }
-        self._put(Answered(call.call, await self._write("POST", f"{_path(name)}/binding", body)))
+        code, _ = await self._write("POST", f"{_path(name)}/binding", body)
+        self._put(Answered(call.call, code))
 
     async def _evict(self, call: Evict, name: Name) -> None:
         body = {
@@ -142,9 +145,20 @@ class KubernetesHome:
             "kind": "DeleteOptions",
             "preconditions": {"uid": _uid(call.object)},
         }
-        self._put(Answered(call.call, await self._write("DELETE", _path(name), body)))
+        code, _ = await self._write("DELETE", _path(name), body)
+        self._put(Answered(call.call, code))
 
-    async def _write(self, method: str, path: str, body: dict[str, Any]) -> Code:
+    async def _record(self, call: Write | ReadRecord) -> None:
+        match call:
+            case Write():
+                self._put(await self.records.write(call))
+            case ReadRecord():
+                self._put(await self.records.read(call))
+
+    async def _write(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> tuple[Code, bytes]:
+        """A write, if we may: how it went, and what was answered."""
         params = {"timeout": f"{WRITE_SECONDS}s"}
         encoded = msgspec.json.encode(body)
         task = asyncio.current_task()
@@ -155,24 +169,29 @@ class KubernetesHome:
                 method, path, encoded, params, ANSWER_SECONDS_MAX, permit=lambda: self._may_write()
             )
         except NotSent:
-            return Code.THROTTLED
+            return Code.THROTTLED, b""
         except Unknown:
             self._doubt_until = asyncio.get_running_loop().time() + WRITE_SECONDS
-            return Code.UNKNOWN
+            return Code.UNKNOWN, b""
         finally:
             self._writing.discard(task)
-        return self._code(f"{method} {path}", reply)
+        return self._code(f"{method} {path}", reply), reply.body
+
+    async def _get(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[Code, bytes]:
+        """A read: how it went, and what was answered."""
+        try:
+            reply = await self._api.call(method, path, seconds_max=ANSWER_SECONDS_MAX)
+        except (NotSent, Unknown):
+            return Code.UNKNOWN, b""
+        return self._code(f"{method} {path}", reply), reply.body
 
     async def _read(self, call: Read, name: Name) -> None:
-        try:
-            reply = await self._api.call("GET", _path(name), seconds_max=ANSWER_SECONDS_MAX)
-        except (NotSent, Unknown):
-            self._put(Answered(call.call, Code.UNKNOWN))
-            return
-        code = self._code(f"GET {_path(name)}", reply)
+        code, body = await self._get("GET", _path(name))
         found = None
         if code is Code.OK:
-            found = self.pods.take(reply.body).view
+            found = self.pods.take(body).view
             if found.replica != call.replica:
                 # A new pod has the name: the one that was asked for is no more.
                 code, found = Code.GONE, None
