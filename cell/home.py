@@ -72,33 +72,24 @@ class HomeGroup(msgspec.Struct, frozen=True, array_like=True):
     pin: str = ""
 
 
-class HomeUnit(msgspec.Struct, frozen=True):
-    """What the home wants to have placed: a unit, whose replicas are objects."""
-
-    uid_hi: int
-    uid_lo: int
-    key: str
-    revision: int = 1
-    priority: int = 0
-    groups: tuple[HomeGroup, ...] = ()
-    is_over: bool = False
-    """Nothing of it is wanted any more. Only in watch deltas; `groups` may be missing."""
-
-
 class Member(msgspec.Struct, frozen=True, array_like=True):
-    """One replica in a gang's record: which object goes to which node."""
+    """One replica in a record: which object goes to which node."""
 
     group: int
     ordinal: int
     object: int
+    """0 in the record of a unit whose replicas are no objects."""
     node: str
+    state: ObjectState = ObjectState.BOUND
+    """DONE or FAILED in such a record: it has ended there, holds no room and is not wanted."""
 
 
 class GangRecord(msgspec.Struct, frozen=True):
     """The commit point of a gang: the status of its PlacementRequest, written before any Post.
 
     It exists from the commit until the minima are bound (or given up), so a record that a new
-    leader finds is an unfinished gang. `minima` are (group, replicas that have to be bound).
+    leader finds is an unfinished gang. `minima` are (group, replicas that have to be bound). That
+    of a unit without objects says what is bound, so it stays, and has no minima.
     """
 
     uid_hi: int
@@ -115,6 +106,22 @@ class RecordView(msgspec.Struct, frozen=True):
 
     version: int
     record: GangRecord | None
+
+
+class HomeUnit(msgspec.Struct, frozen=True):
+    """What the home wants to have placed: a unit, whose replicas are objects; or none, with `kept`:
+    these are placed by a write of that record, and nothing else."""
+
+    uid_hi: int
+    uid_lo: int
+    key: str
+    revision: int = 1
+    priority: int = 0
+    groups: tuple[HomeGroup, ...] = ()
+    kept: RecordView | None = None
+    """The record of a unit without objects, as it is now; changes of it are changes of the unit."""
+    is_over: bool = False
+    """Nothing of it is wanted any more. Only in watch deltas; `groups` may be missing."""
 
 
 # What the core asks for
@@ -169,8 +176,8 @@ class Write(msgspec.Struct, frozen=True, tag=True):
 
 
 class ReadRecord(msgspec.Struct, frozen=True, tag=True):
-    """Read a gang's record. OK with `kept` (version 0 and None when there is none); THROTTLED;
-    UNKNOWN."""
+    """Read a record. OK with `kept` (version 0 and None when there is none); GONE: the unit without
+    objects is no more; THROTTLED; UNKNOWN."""
 
     call: int
     uid_hi: int

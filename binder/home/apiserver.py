@@ -2,7 +2,8 @@
 
 A plan's claims are COMMITTING until their bindings are confirmed, by an answer, a Read or the
 watch. A conflict or a time-out is no verdict: the object is read by name and its uid compared; room
-stays charged until then. On any difference the watch wins. Gangs go by a record (`gangs.py`).
+stays charged until then. On any difference the watch wins. Gangs go by a record (`gangs.py`), units
+without objects by one alone (`recorded.py`).
 
 Nothing is durable here but the API server itself, so a new core lists everything and derives its
 claims; the outcome log begins at a number of its own term.
@@ -64,6 +65,7 @@ class ApiServerHome:
         self._desk = Desk(term, config, ledger, dispatcher)
         self._gangs = GangSteps(self._desk, config.gang_repair_ms_max * _US_PER_MS)
         self._following = Following(self._desk, self._gangs)
+        self._recorded = self._following.recorded
         self._arrivals = Arrivals(dispatcher, config.settle_rows_max)
         self._successor = (0, 0)
         """Term of the last dispatcher that was told claims, and the outcomes these stood for."""
@@ -106,6 +108,7 @@ class ApiServerHome:
                 self._following.put_nodes(event.nodes, event.removed)
                 for unit in event.units:
                     self._arrivals.see(unit)
+                    self._recorded.put(unit)
                 for view in event.objects:
                     self._following.see(view)
             case WatchLost():
@@ -216,6 +219,10 @@ class ApiServerHome:
         held = {g: sum(row["group"] == g for row in already) for g in least}
         minima = tuple((g, least[g] - held[g]) for g in sorted(least) if least[g] > held[g])
         accepted = [{**row, "verdict": Verdict.ACCEPTED} for row in kept]
+        recorded = self._desk.recorded.get(uid_of_row(rows[0]))
+        if recorded is not None:
+            self._recorded.place(recorded, accepted)
+            return
         if sum(count for _, count in minima) > 1:
             self._gangs.begin(accepted, minima)
             return
@@ -250,7 +257,7 @@ class ApiServerHome:
         purpose = self._desk.calls.answered(answer.call)
         if purpose is None:
             return
-        gang = self._desk.gangs.get(purpose.uid)
+        gang, recorded = self._desk.gangs.get(purpose.uid), self._desk.recorded.get(purpose.uid)
         match purpose.kind:
             case "post":
                 self._posted(now_us, purpose, answer.code)
@@ -258,6 +265,10 @@ class ApiServerHome:
                 self._read(now_us, purpose, answer)
             case "evict":
                 self._evicted(now_us, purpose, answer.code)
+            case "write" if recorded is not None:
+                self._recorded.wrote(now_us, recorded, answer)
+            case "read record" if recorded is not None:
+                self._recorded.read_record(now_us, recorded, answer)
             case "write" if gang is not None:
                 self._gangs.wrote(now_us, gang, answer)
             case "read record" if gang is not None:
@@ -403,6 +414,7 @@ class ApiServerHome:
                 posts.update(gang.members)
         claims = [self._desk.book.claim(replica) for replica in sorted(posts)]
         self._desk.book.drop([c for c in claims if self._desk.state(c) == ClaimState.COMMITTING])
+        self._recorded.lose_lease()
         self._desk.gangs.clear()
         self._desk.endings.clear()
         self._early.clear()

@@ -13,6 +13,7 @@ import msgspec
 from binder.home.book import Row
 from binder.home.desk import Desk
 from binder.home.following import ENDED
+from binder.home.recorded import is_finished
 from binder.streams import DispatcherStream
 from cell.effects import Effect, Send
 from cell.home import HomeUnit, ObjectState
@@ -41,7 +42,10 @@ class Arrivals:
     def see(self, unit: HomeUnit) -> None:
         """Take a unit as the watch shows it."""
         uid = unit.uid_hi, unit.uid_lo
-        if unit.is_over:
+        is_over = unit.is_over or is_finished(unit)
+        if unit.kept is not None:
+            unit = msgspec.structs.replace(unit, kept=None)
+        if is_over:
             if self._units.pop(uid, None) is not None:
                 self._fresh.pop(uid, None)
                 self._gone[uid] = None

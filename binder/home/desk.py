@@ -1,4 +1,4 @@
-"""What the parts of the API-server home share: ledger rows, calls, objects, endings, gangs.
+"""What the parts of the API-server home share: ledger rows, calls, objects, endings, gangs, units.
 
 Its methods are the steps that every part takes: a claim confirmed, a replica evicted or found
 ended. Nothing that writes is asked for without the lease.
@@ -12,6 +12,7 @@ from binder.home.calls import READS, Calls, Purpose, Wish
 from binder.home.endings import Ending, Endings
 from binder.home.gangs import Gang
 from binder.home.objects import Objects
+from binder.home.recorded import RecordedUnit
 from binder.kernels.layout import NONE
 from binder.ledger import Ledger
 from binder.streams import DispatcherStream
@@ -36,6 +37,7 @@ class Desk:
         self.objects = Objects()
         self.endings = Endings()
         self.gangs: dict[tuple[int, int], Gang] = {}
+        self.recorded: dict[tuple[int, int], RecordedUnit] = {}
         self.doubtful: dict[Replica, int] = {}
         """Objects with a Post that may yet be applied, until they are bound or gone."""
         self.is_listed = False
@@ -113,13 +115,26 @@ class Desk:
             self.book.add(row)
 
     def evict(self, replica: Replica, object_uid: int, reason: Reason, *, is_told: bool) -> None:
-        """Delete an object; its claim is going from now on."""
+        """Delete an object, or write a replica's end; its claim is going from now on."""
         claim = self.book.claim(replica)
         if claim != NONE:
             self.book.terminate(claim)
         self.settle_member(replica, is_bound=False)
         self.endings.begin(replica, Ending(object_uid, reason, is_told))
-        self.wish(Wish(Purpose("evict", replica, object_uid)))
+        found = self.recorded.get((replica.uid_hi, replica.uid_lo))
+        if found is None:
+            self.wish(Wish(Purpose("evict", replica, object_uid)))
+        else:
+            found.end(replica, reason)
+            self.write_recorded(found)
+
+    def write_recorded(self, found: RecordedUnit, now_us: int | None = None) -> None:
+        """Write what is wanted of a unit that is placed by its record, one write at a time."""
+        write, read = Purpose("write", found.name), Purpose("read record", found.name)
+        is_open = self.calls.is_open(write) or self.calls.is_open(read)
+        if found.wanted and self.is_leading and not is_open:
+            found.sent = found.record()
+            self.wish(Wish(write, version=found.version, record=found.sent), now_us)
 
     def row_for(self, view: ObjectView, node: int, verdict: Verdict) -> Row:
         """A row that claims room for an object as it was shown."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from binder.home.calls import Purpose, Wish
 from binder.home.desk import Desk
 from binder.home.gang_steps import GangSteps
+from binder.home.recorded_steps import RecordedSteps
 from binder.kernels.layout import NONE
 from binder.records import Journal, NodeEntry
 from binder.requests import ask
@@ -31,6 +32,7 @@ class Following:
     def __init__(self, desk: Desk, gangs: GangSteps) -> None:
         self._desk = desk
         self._gangs = gangs
+        self.recorded = RecordedSteps(desk, self.see)
 
     def see(self, view: ObjectView) -> None:
         """Take the newest view of an object; what it shows is true."""
@@ -110,11 +112,13 @@ class Following:
         nodes = self._desk.ledger.nodes
         gone = tuple(n for n in sorted(nodes.by_name) if n not in names and nodes.node_of(n) >= 0)
         self.put_nodes(listed.nodes, gone)
+        self.recorded.relisted(listed.units)
         for view in listed.objects:
             self.see(view)
         present = {view.replica for view in listed.objects}
         for view in list(self._desk.objects.all()):
-            if view.replica in present:
+            is_recorded = (view.replica.uid_hi, view.replica.uid_lo) in self._desk.recorded
+            if view.replica in present or is_recorded:
                 continue
             if self._desk.book.claim(view.replica) != NONE:
                 self._desk.wish(Wish(Purpose("read", view.replica, view.object)))
@@ -134,6 +138,8 @@ class Following:
             if asked.entries:
                 self._desk.dispatcher.wakes |= asked.wakes
                 self._put_entries(tuple(asked.entries.values()))
+        if removed:
+            self.recorded.leave_nodes()
 
     def _put_entries(self, entries: tuple[NodeEntry, ...]) -> None:
         self._desk.book.sync()

@@ -32,6 +32,8 @@ SILENT_SECONDS_MAX = 90.0
 """Bookmarks come every minute; a watch that is silent for longer hangs."""
 CLOSE_SECONDS = 0.25
 JSON = "application/json"
+REFUSALS = (403, 404)
+"""Of a list: nothing that a moment's patience would change."""
 
 
 class NotSent(Exception):
@@ -44,6 +46,10 @@ class Unknown(Exception):
 
 class Gone(Exception):
     """The watch cannot go on from where it is: list again."""
+
+
+class Refused(Exception):
+    """The server does not have the collection, or does not let us see it."""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -141,13 +147,15 @@ class Api:
     async def pages(self, path: str, version: list[str]) -> AsyncIterator[list[msgspec.Raw]]:
         """A whole list, page by page; its resource version is left in `version`.
 
-        Raises NotSent, Unknown, or Gone when the list has become too old between two pages.
+        Raises NotSent, Unknown, Refused, or Gone when the list has become too old between pages.
         """
         params = {"limit": str(PAGE_ITEMS)}
         while True:
             reply = await self.call("GET", path, params=params)
             if reply.status == 410:
                 raise Gone(f"{path}: the list is too old")
+            if reply.status in REFUSALS:
+                raise Refused(f"GET {path}: {reply.status} {said(reply)}")
             if reply.status != 200:
                 raise Unknown(f"GET {path}: {reply.status} {said(reply)}")
             page = _PAGE.decode(reply.body)

@@ -35,8 +35,11 @@ from cell.home import (
 )
 from cell.node import NodeSpec
 from runtime.fields import BadManifest
-from runtime.kubernetes.api import Api, Event, Gone, NotSent, Permit, Reply, Unknown, said
+from runtime.kubernetes.api import Api, Event, Gone, NotSent, Permit, Refused, Reply, Unknown, said
 from runtime.kubernetes.objects import Name, Pods, Seen, node_of
+from runtime.kubernetes.placements import Placements, Requests
+from runtime.kubernetes.records import LIST as REQUESTS
+from runtime.kubernetes.records import Records
 from runtime.log import Log
 
 WRITE_SECONDS = 1
@@ -44,6 +47,8 @@ WRITE_SECONDS = 1
 ANSWER_SECONDS_MAX = 2.0
 RELIST_SECONDS = (0.05, 5.0)
 """Wait before a list is tried again: the first, and the longest; doubled, with a random part."""
+MISSED_SECONDS = (5.0, 10.0)
+"""Between two looks for a collection that is not served."""
 PODS = "/api/v1/pods"
 NODES = "/api/v1/nodes"
 _CODES = {
@@ -82,6 +87,10 @@ class KubernetesHome:
         self._doubt_until = 0.0
         """When no write whose answer was lost can be in the server any more."""
         self.pods = Pods(scheduler_name)
+        self.records = Records(self._write, self._get)
+        self.placements = Placements(self.records, log)
+        self._is_request_missed = False
+        """Whether it was said that there are no PlacementRequests."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: list[asyncio.Task[None]] = []
         self._session = 0
@@ -99,7 +108,7 @@ class KubernetesHome:
                 else:
                     self._start(self._about(call, name))
             case Write() | ReadRecord():
-                raise NotImplementedError("gangs have no record in the API server yet")
+                self._start(self._record(call))
 
     async def close(self) -> None:
         """Send no more writes, wait until none is in the server, and end all else."""
@@ -134,7 +143,8 @@ class KubernetesHome:
             "metadata": {"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
             "target": {"apiVersion": "v1", "kind": "Node", "name": call.node},
         }
-        self._put(Answered(call.call, await self._write("POST", f"{_path(name)}/binding", body)))
+        code, _ = await self._write("POST", f"{_path(name)}/binding", body)
+        self._put(Answered(call.call, code))
 
     async def _evict(self, call: Evict, name: Name) -> None:
         body = {
@@ -142,9 +152,20 @@ class KubernetesHome:
             "kind": "DeleteOptions",
             "preconditions": {"uid": _uid(call.object)},
         }
-        self._put(Answered(call.call, await self._write("DELETE", _path(name), body)))
+        code, _ = await self._write("DELETE", _path(name), body)
+        self._put(Answered(call.call, code))
 
-    async def _write(self, method: str, path: str, body: dict[str, Any]) -> Code:
+    async def _record(self, call: Write | ReadRecord) -> None:
+        match call:
+            case Write():
+                self._put(await self.records.write(call))
+            case ReadRecord():
+                self._put(await self.records.read(call))
+
+    async def _write(
+        self, method: str, path: str, body: dict[str, Any] | None
+    ) -> tuple[Code, bytes]:
+        """A write, if we may: how it went, and what was answered."""
         params = {"timeout": f"{WRITE_SECONDS}s"}
         encoded = msgspec.json.encode(body)
         task = asyncio.current_task()
@@ -155,24 +176,29 @@ class KubernetesHome:
                 method, path, encoded, params, ANSWER_SECONDS_MAX, permit=lambda: self._may_write()
             )
         except NotSent:
-            return Code.THROTTLED
+            return Code.THROTTLED, b""
         except Unknown:
             self._doubt_until = asyncio.get_running_loop().time() + WRITE_SECONDS
-            return Code.UNKNOWN
+            return Code.UNKNOWN, b""
         finally:
             self._writing.discard(task)
-        return self._code(f"{method} {path}", reply)
+        return self._code(f"{method} {path}", reply), reply.body
+
+    async def _get(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[Code, bytes]:
+        """A read: how it went, and what was answered."""
+        try:
+            reply = await self._api.call(method, path, seconds_max=ANSWER_SECONDS_MAX)
+        except (NotSent, Unknown):
+            return Code.UNKNOWN, b""
+        return self._code(f"{method} {path}", reply), reply.body
 
     async def _read(self, call: Read, name: Name) -> None:
-        try:
-            reply = await self._api.call("GET", _path(name), seconds_max=ANSWER_SECONDS_MAX)
-        except (NotSent, Unknown):
-            self._put(Answered(call.call, Code.UNKNOWN))
-            return
-        code = self._code(f"GET {_path(name)}", reply)
+        code, body = await self._get("GET", _path(name))
         found = None
         if code is Code.OK:
-            found = self.pods.take(reply.body).view
+            found = self.pods.take(body).view
             if found.replica != call.replica:
                 # A new pod has the name: the one that was asked for is no more.
                 code, found = Code.GONE, None
@@ -194,20 +220,20 @@ class KubernetesHome:
         session = self._session
         nodes, node_version = await self._until_listed(self._list_nodes)
         (objects, units), pod_version = await self._until_listed(self._list_pods)
+        (alone, records), version = await self._until_listed(self._list_requests)
         if session != self._session:
             return
-        self._put(Relisted(call.call, objects, nodes, (), units))
-        self._watches = [
-            asyncio.ensure_future(self._follow(session, work))
-            for work in (self._watch_nodes(node_version), self._watch_pods(pod_version))
-        ]
+        self._put(Relisted(call.call, objects, nodes, records, (*units, *alone)))
+        watches = [self._watch_nodes(node_version), self._watch_pods(pod_version)]
+        watches.append(self._watch_requests(version) if version else self._await_requests())
+        self._watches = [asyncio.ensure_future(self._follow(session, work)) for work in watches]
 
     async def _until_listed(self, list_all: Callable[[], Coroutine[Any, Any, T]]) -> T:
         wait = RELIST_SECONDS[0]
         while True:
             try:
                 return await list_all()
-            except (NotSent, Unknown, Gone) as error:
+            except (NotSent, Unknown, Refused, Gone) as error:
                 self._log.error("the API server cannot be listed", why=error)
                 await asyncio.sleep(wait * (1 + random.random()))
                 wait = min(2 * wait, RELIST_SECONDS[1])
@@ -252,6 +278,42 @@ class KubernetesHome:
                 self._on_seen(seen)
         self.pods.forget_others(names)
         return (tuple(views), tuple(units)), version[0]
+
+    async def _list_requests(self) -> tuple[Requests, str]:
+        """Nothing, and no version, where PlacementRequests are not served or not shown to us."""
+        items: list[msgspec.Raw] = []
+        version: list[str] = []
+        try:
+            async for page in self._api.pages(REQUESTS, version):
+                items += page
+        except Refused as error:
+            if not self._is_request_missed:
+                self._log.error("units without pods are not placed", why=error)
+            self._is_request_missed = True
+            version = [""]
+        return self.placements.take_all(items), version[0]
+
+    async def _await_requests(self) -> AsyncIterator[Watched]:
+        """Look for the collection now and then; that it is there ends the watches: list anew."""
+        while True:
+            await asyncio.sleep(random.uniform(*MISSED_SECONDS))
+            reply = await self._api.call("GET", REQUESTS, params={"limit": "1"})
+            if reply.status == 200:
+                self._is_request_missed = False
+                raise Gone(f"{REQUESTS} is served by now")
+            yield Watched()
+
+    async def _watch_requests(self, version: str) -> AsyncIterator[Watched]:
+        async for events in self._api.watch(REQUESTS, version):
+            units = []
+            for event in events:
+                if event.type == "BOOKMARK":
+                    continue
+                taken = self.placements.take(event.object, is_deleted=event.type == "DELETED")
+                if isinstance(taken, HomeUnit):
+                    units.append(taken)
+            if units:
+                yield Watched(units=tuple(units))
 
     async def _watch_nodes(self, version: str) -> AsyncIterator[Watched]:
         async for events in self._api.watch(NODES, version):

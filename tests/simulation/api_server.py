@@ -16,6 +16,7 @@ from cell.home import (
     Answered,
     Code,
     Evict,
+    GangRecord,
     HomeUnit,
     ObjectState,
     ObjectView,
@@ -59,10 +60,14 @@ class ApiServer:
         self.records: dict[tuple[int, int], RecordView] = {}
         self.nodes: dict[str, NodeSpec] = {}
         self.units: dict[tuple[int, int], HomeUnit] = {}
+        self.alone: set[tuple[int, int]] = set()
+        """Units whose replicas are no objects, over or not."""
         self.keys: set[str] = set()
         """Of all units there ever were: a key is used once, as if it had a uid in it."""
         self.on_changed: Callable[[ObjectView], None] = lambda view: None
         """Told of each change of an object."""
+        self.on_recorded: Callable[[HomeUnit, int], None] = lambda unit, life: None
+        """Told of each write of a record of a unit without objects, and of its binder's life."""
         self.on_bound: Callable[[ObjectView, int], None] = lambda view, life: None
         """Told of each binding that took effect, and in which life of the binder it was asked for;
         life 0 stands for somebody else."""
@@ -167,10 +172,9 @@ class ApiServer:
             case Evict():
                 return Answered(body.call, self._evict(body))
             case Write():
-                return self._write(body)
+                return self._write(life, body)
             case ReadRecord():
-                kept = self.records.get((body.uid_hi, body.uid_lo), RecordView(0, None))
-                return Answered(body.call, Code.OK, kept=kept)
+                return self._read_record(body)
         raise AssertionError(f"no call of a binder: {body}")
 
     def _post(self, life: int, body: Post) -> Code:
@@ -191,14 +195,34 @@ class ApiServer:
         self.terminate(found)
         return Code.OK
 
-    def _write(self, body: Write) -> Answered:
+    def _write(self, life: int, body: Write) -> Answered:
         uid = (body.uid_hi, body.uid_lo)
+        if uid in self.alone and uid not in self.units:
+            return Answered(body.call, Code.GONE)
         present = self.records.get(uid, RecordView(0, None))
         if present.version != body.version:
             return Answered(body.call, Code.CONFLICT)
+        kept = self._keep(uid, body.record)
+        if uid in self.alone:
+            self.on_recorded(self.units[uid], life)
+        return Answered(body.call, Code.OK, version=kept.version)
+
+    def _read_record(self, body: ReadRecord) -> Answered:
+        uid = (body.uid_hi, body.uid_lo)
+        if uid in self.alone and uid not in self.units:
+            return Answered(body.call, Code.GONE)
+        kept = self.records.get(uid, RecordView(0, None))
+        return Answered(body.call, Code.OK, kept=kept)
+
+    def _keep(self, uid: tuple[int, int], record: GangRecord | None) -> RecordView:
+        """A record is as it was written; that of a unit without objects is a part of it."""
         self._version += 1
-        self.records[uid] = RecordView(self._version, body.record)
-        return Answered(body.call, Code.OK, version=self._version)
+        kept = self.records[uid] = RecordView(self._version, record)
+        if uid in self.alone:
+            unit = self.units[uid] = msgspec.structs.replace(self.units[uid], kept=kept)
+            self._world.note("api-server", "has", unit)
+            self._show(Watched(units=(unit,)))
+        return kept
 
     # The watch
 
@@ -217,7 +241,11 @@ class ApiServer:
         self._watch += 1
         self._watcher = (node, life)
         self._queue = []
-        records = tuple(view for view in self.records.values() if view.record is not None)
+        records = tuple(
+            view
+            for uid, view in self.records.items()
+            if view.record is not None and uid not in self.alone
+        )
         listed = Relisted(
             call,
             tuple(self.objects.values()),
@@ -264,10 +292,19 @@ class ApiServer:
 
     # Everybody else
 
-    def put_unit(self, unit: HomeUnit) -> None:
-        """Somebody wants a unit placed, or has changed it."""
+    def touch_unit(self, uid: tuple[int, int]) -> None:
+        """Somebody labels a unit without objects: its version is another, its record the same."""
+        self._keep(uid, self.records[uid].record)
+
+    def put_unit(self, unit: HomeUnit, *, is_alone: bool = False) -> None:
+        """Somebody wants a unit placed, or has changed it; alone: its replicas are no objects."""
         self.keys.add(unit.key)
-        self.units[unit.uid_hi, unit.uid_lo] = unit
+        uid = unit.uid_hi, unit.uid_lo
+        self.units[uid] = unit
+        if is_alone:
+            self.alone.add(uid)
+            self._keep(uid, None)
+            return
         self._world.note("api-server", "has", unit)
         self._show(Watched(units=(unit,)))
 
@@ -275,6 +312,8 @@ class ApiServer:
         """Nobody wants it any more."""
         unit = self.units.pop(uid, None)
         if unit is not None:
+            if uid in self.alone:
+                del self.records[uid]
             self._world.note("api-server", "has no more", unit)
             self._show(Watched(units=(msgspec.structs.replace(unit, is_over=True),)))
 

@@ -51,15 +51,33 @@ class ServerDesk:
         return [spec for (_, spec), end_us in zip(past, ends, strict=True) if end_us >= since_us]
 
     def is_wanted(self, uid: tuple[int, int]) -> bool:
-        """Whether a unit is there."""
-        return uid in self._server.units
+        """Whether a unit is there, and not known to be finished: it may be forgotten then."""
+        return uid in self._server.units and not self._has_finished(uid)
+
+    def _has_finished(self, uid: tuple[int, int]) -> bool:
+        """Whether its record says that a unit has failed or is done, and holds nothing."""
+        kept = self._server.records.get(uid) if self.is_alone(uid) else None
+        states = [m.state for m in kept.record.members] if kept and kept.record else []
+        if ObjectState.BOUND in states:
+            return False
+        count = sum(group.count for group in self._server.units[uid].groups)
+        return ObjectState.FAILED in states or len(states) == count
+
+    def is_alone(self, uid: Uid) -> bool:
+        """Whether the replicas of a unit are no objects."""
+        return uid in self._server.alone
 
     def is_recorded(self, uid: Uid, replica: Replica, node: str) -> bool:
-        """Whether a gang's record commits a replica to a node."""
+        """Whether a record commits a replica to a node."""
+        return self._recorded(uid, replica, node) is not None
+
+    def _recorded(self, uid: Uid, replica: Replica, node: str) -> ObjectState | None:
+        """What its record says of a replica on a node."""
         kept = self._server.records.get(uid)
-        if kept is None or kept.record is None:
-            return False
-        return any((m.group, m.ordinal, m.node) == (*replica, node) for m in kept.record.members)
+        for m in kept.record.members if kept is not None and kept.record is not None else ():
+            if (m.group, m.ordinal, m.node) == (*replica, node):
+                return m.state
+        return None
 
     def object_of(self, claim: Claim) -> int:
         """The object that a new claim is for; 0 when that may be another than has the name now."""
@@ -70,7 +88,10 @@ class ServerDesk:
 
     def is_on(self, claim: Claim, object_uid: int) -> bool:
         """Whether the object of a claim is bound to its node; not another of the same name, that
-        somebody else has bound there meanwhile."""
+        somebody else has bound there meanwhile. Or its record says so."""
+        if self.is_alone(claim.uid):
+            recorded = self._recorded(claim.uid, claim.replica, claim.node)
+            return recorded is ObjectState.BOUND
         view = self._server.objects.get(Named(*claim.uid, *claim.replica))
         if view is None or view.state is not ObjectState.BOUND or view.object != object_uid:
             return False
@@ -135,6 +156,8 @@ class ObservedLedger(LedgerBook):
             if known is None and row.state == ClaimState.COMMITTING and not is_recorded:
                 self._check_decision(row)
                 decided.add(row.node)
+            if row.state == ClaimState.BOUND:
+                self._check_recorded(row, is_recorded=is_recorded)
             book.claims[row.replica] = row
             if known is None:
                 self._objects[row.uid, row.replica] = self._desk.object_of(row)
@@ -149,6 +172,11 @@ class ObservedLedger(LedgerBook):
             book.claims.clear()
         self._former.clear()
         self.apply(claims_of(changes))
+
+    def _check_recorded(self, row: Claim, *, is_recorded: bool) -> None:
+        """Without an object a replica is bound once its record says so, as long as it is wanted."""
+        if not is_recorded and self._desk.is_alone(row.uid) and self._desk.is_wanted(row.uid):
+            raise Broken("bound means recorded", f"{row.replica} on {row.node}", row.uid)
 
     def _check_decision(self, row: Claim) -> None:
         spec = self.groups(row.uid, row.revision)[row.group]

@@ -17,7 +17,7 @@ from binder.config import BinderConfig
 from binder.home.apiserver import ApiServerBinder
 from binder.records import Record as BinderRecord
 from cell.classes import decode
-from cell.home import Evict, LeaseLost, ObjectState, ObjectView, Post, Replica, Write
+from cell.home import Evict, HomeUnit, LeaseLost, ObjectState, ObjectView, Post, Replica, Write
 from cell.link import DERIVED
 from cell.messages import ClaimState
 from cell.unit import Phase, uid_of
@@ -33,14 +33,17 @@ from tests.simulation.kubelets import Replica as Reported
 from tests.simulation.node import Node
 from tests.simulation.observed import ObservedAuditor, ServerDesk
 from tests.simulation.promises import Promise
+from tests.simulation.record_book import RecordBook
 from tests.simulation.requests import Courier
 from tests.simulation.simulation import Simulation
-from tests.simulation.unit_desk import UnitDesk
+from tests.simulation.unit_desk import UnitDesk, is_alone
 from tests.simulation.watch_book import HOLDS_CLAIM
 from tests.simulation.world import MS, SECOND, Broken
 
 CONTROL_US = 100 * MS
 STALE_US = SECOND
+LOST_AT_WRITE_RATIO = 0.02
+"""How often the lease is lost while a record is being written."""
 OVER = ("DONE", "FAILED", "CANCELLED")
 
 
@@ -61,6 +64,8 @@ class SecondHome(Simulation):
         self._clients.may_amend = self._clients.may_join = False
         self._releases.wanted.clear()
         self.server.on_bound = self._bound
+        self._records = RecordBook(self.auditor)
+        self.server.on_recorded = self._recorded
         self.server.on_collected = self._touch
         self.world.after(CONTROL_US, self._control)
 
@@ -112,6 +117,7 @@ class SecondHome(Simulation):
             "foreign object": self._add_stranger,
             "object deleted": self._delete_object,
             "foreign binding": self._bind_object,
+            "unit labelled": self._label_unit,
             "watch cut": self._cut_watch,
             "lease lost": self._lose_lease,
         }
@@ -158,6 +164,12 @@ class SecondHome(Simulation):
     def _touch(self, view: ObjectView) -> None:
         self._touched.add((view.replica.uid_hi, view.replica.uid_lo))
 
+    def _label_unit(self) -> None:
+        alone = [uid for uid in self.server.units if uid in self.server.alone]
+        if alone:
+            self.world.fault("unit labelled")
+            self.server.touch_unit(self.world.random.choice(alone))
+
     def _cut_watch(self) -> None:
         self.world.fault("watch cut")
         self.server.cut_watch()
@@ -165,7 +177,7 @@ class SecondHome(Simulation):
     def _lose_lease(self) -> None:
         """Another may lead; some time later a new term begins, with a new core."""
         node = self.nodes["binder"]
-        if node.is_running and not node.is_paused:
+        if node.is_running and not node.is_paused and not self.world.is_healed:
             self.world.fault("lease lost")
             life = node.life
             node.give(LeaseLost())
@@ -221,6 +233,8 @@ class SecondHome(Simulation):
                 self._want(promise, revision, group, ordinal)
 
     def _want(self, promise: Promise, revision: int, group: int, ordinal: int) -> None:
+        if is_alone(promise.key):
+            return
         uid = uid_of(promise.key)
         replica = Replica(*uid, group, ordinal)
         present = self.server.objects.get(replica)
@@ -252,6 +266,8 @@ class SecondHome(Simulation):
         for effect in effects:
             if isinstance(effect, Evict):
                 self._check_eviction(effect.replica)
+            elif isinstance(effect, Write) and self.world.chance(LOST_AT_WRITE_RATIO):
+                self.world.after(self.world.between(1, 5 * MS), self._lose_lease)
 
     def _check_eviction(self, replica: Replica) -> None:
         """What the API server wants is evicted only with its gang, which cannot be completed."""
@@ -278,15 +294,30 @@ class SecondHome(Simulation):
             seen = f"{view.replica} is bound to {view.node}, the ledger has {claim}"
             raise Broken("room is charged until the home has answered", seen, uid)
 
+    def _recorded(self, unit: HomeUnit, life: int) -> None:
+        node = self.nodes["binder"]
+        self._records.wrote(unit, life, node.life)
+
     def free(self) -> dict[str, room.Amounts]:
-        """What the API server's own objects leave."""
+        """What the API server's own objects and records leave."""
         left = {
             node.name: Counter(room.allocatable_of(node)) for node in self.server.nodes.values()
         }
         for view in self.server.objects.values():
             if view.state in HOLDS_ROOM and view.node in left:
                 left[view.node].subtract(room.demand_of(decode(view.klass)))
+        for uid, unit in self._units_alone():
+            for (group, _), name in self._records.holds(uid).items():
+                if name in left:
+                    klass = unit.groups[group].klass
+                    left[name].subtract(room.demand_of(decode(klass)))
         return {name: dict(amounts) for name, amounts in left.items()}
+
+    def _units_alone(self) -> Iterator[tuple[tuple[int, int], HomeUnit]]:
+        """Units without objects that are there."""
+        for uid, unit in self.server.units.items():
+            if uid in self.server.alone:
+                yield uid, unit
 
     def home_complaints(self) -> Iterator[Broken]:
         """Objects and ledger agree, records are gone, gangs are whole."""
@@ -296,6 +327,11 @@ class SecondHome(Simulation):
             if view.is_ours and view.state in HOLDS_ROOM and view.node:
                 r = view.replica
                 bound[((r.uid_hi, r.uid_lo), r.group, r.ordinal)] = view.node
+        for uid, _ in self._units_alone():
+            for (group, ordinal), node in self._records.holds(uid).items():
+                if node not in self.server.nodes:
+                    yield Broken("nothing stays on a node that is gone", node, uid)
+                bound[(uid, group, ordinal)] = node
         ours = {
             name: claim
             for name, claim in claims.items()
@@ -308,7 +344,7 @@ class SecondHome(Simulation):
                 seen = f"{name[1:]} is on {bound.get(name)}, the ledger says {claim}"
                 yield Broken("ledger and home agree", seen, name[0])
         for uid, record in self.server.records.items():
-            if record.record is not None:
+            if record.record is not None and uid not in self.server.alone:
                 yield Broken("records end", f"{record.record}", uid)
         for unit in self._listed():
             if unit.word.upper() not in OVER and uid_of(unit.key) not in self.server.units:
@@ -340,6 +376,9 @@ class PodKubelets(Kubelets):
         if phase not in (Phase.DONE, Phase.FAILED):
             return
         key, revision, group, ordinal = replica
+        if is_alone(key):
+            self._server.end_unit(uid_of(key))
+            return
         view = self._server.objects.get(Replica(*uid_of(key), group, ordinal))
         if view is not None and view.revision == revision:
             is_done = phase is Phase.DONE

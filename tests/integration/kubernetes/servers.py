@@ -17,21 +17,26 @@ from cell.home import (
     Answered,
     Code,
     Evict,
+    GangRecord,
     ObjectView,
     Post,
     Read,
+    ReadRecord,
     Relist,
     Relisted,
     Replica,
     Watched,
     WatchLost,
+    Write,
 )
 from cell.messages import RegisterNodes, RemoveNodes
 from cell.node import NodeSpec
+from cell.unit import uid_of
 from runtime.kubernetes.access import Access
 from runtime.kubernetes.api import Api
 from runtime.kubernetes.home import KubernetesHome
 from runtime.kubernetes.objects import Name
+from runtime.kubernetes.records import Place
 from runtime.log import Log
 from tests.controlplane.api import Api as AdminApi
 from tests.integration.kubernetes.pods import OURS, a_pod
@@ -53,6 +58,9 @@ class Server(Protocol):
 
     async def delete(self, view: ObjectView) -> None:
         """Somebody else deletes it."""
+
+    async def add_gang(self, name: str) -> str:
+        """A gang that may have a record; its unit's key."""
 
     async def ask(self, make: Callable[[int], Any]) -> Any:
         """Make a call under a fresh number; the answer."""
@@ -84,6 +92,18 @@ async def evict(server: Server, view: ObjectView, object_uid: int = 0) -> Code:
 async def read(server: Server, replica: Replica) -> Answered:
     """The answer to a Read."""
     answer: Answered = await server.ask(lambda call: Read(call, replica))
+    return answer
+
+
+async def write(server: Server, key: str, version: int, record: GangRecord | None) -> Answered:
+    """The answer to a Write."""
+    answer: Answered = await server.ask(lambda call: Write(call, *uid_of(key), version, record))
+    return answer
+
+
+async def read_record(server: Server, key: str) -> Answered:
+    """The answer to a ReadRecord."""
+    answer: Answered = await server.ask(lambda call: ReadRecord(call, *uid_of(key)))
     return answer
 
 
@@ -150,6 +170,9 @@ class SimulatedServer:
     async def delete(self, view: ObjectView) -> None:
         self._server.terminate(self._server.objects[view.replica])
 
+    async def add_gang(self, name: str) -> str:
+        return name
+
     async def ask(self, make: Callable[[int], Any]) -> Any:
         call = make(self._watcher.next_call())
         self._server.call(self._node, call)
@@ -207,6 +230,11 @@ class RealServer:
 
     async def delete(self, view: ObjectView) -> None:
         self._admin.delete(self._path(view))
+
+    async def add_gang(self, name: str) -> str:
+        place = Place(self._namespace, name, f"{self._namespace}/{name}")
+        self.home.records.put(place)
+        return place.key
 
     async def ask(self, make: Callable[[int], Any]) -> Any:
         call = make(self._watcher.next_call())

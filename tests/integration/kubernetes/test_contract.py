@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from cell.home import Code, ObjectState, Relist, Replica
+from cell.home import Code, GangRecord, Member, ObjectState, RecordView, Relist, Replica
+from cell.unit import uid_of
 from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.install import install
 from tests.integration.kubernetes.servers import (
     RealServer,
     Server,
@@ -20,6 +22,8 @@ from tests.integration.kubernetes.servers import (
     evict,
     post,
     read,
+    read_record,
+    write,
 )
 
 ROLE = "contract-binder"
@@ -27,6 +31,16 @@ RULES = [
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]},
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"]},
     {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]},
+    {
+        "apiGroups": ["godel.dev"],
+        "resources": ["placementrequests"],
+        "verbs": ["get", "list", "watch", "create"],
+    },
+    {
+        "apiGroups": ["godel.dev"],
+        "resources": ["placementrequests/status"],
+        "verbs": ["update"],
+    },
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
@@ -39,6 +53,7 @@ RULES = [
 def kubeconfig(bare_control_plane: ControlPlane) -> str:
     """Somebody who may do what the binder does, and nothing else, on a cluster of two nodes."""
     plane = bare_control_plane
+    install(plane)
     role: dict[str, Any] = {"metadata": {"name": ROLE}, "rules": RULES}
     plane.admin.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
     for name in ("a", "b"):
@@ -147,3 +162,39 @@ async def test_nodes_come_and_go_in_the_watch(server: Server) -> None:
     await server.drop_node("passing")
     listed = await server.ask(Relist)
     assert "passing" not in {node.name for node in listed.nodes}
+
+
+def a_record(key: str, *nodes: str, attempt: int = 1) -> GangRecord:
+    """A record of a gang of so many replicas."""
+    members = tuple(Member(0, i, i + 1, node) for i, node in enumerate(nodes))
+    return GangRecord(*uid_of(key), 1, attempt, 7, ((0, len(nodes)),), members)
+
+
+async def test_record_is_read_as_it_was_written(server: Server) -> None:
+    key = await server.add_gang("whole")
+    record = a_record(key, "a", "b", attempt=(1 << 64) - 1)
+    assert (await read_record(server, key)).kept == RecordView(0, None)
+    written = await write(server, key, 0, record)
+    assert written.code is Code.OK
+    assert (await read_record(server, key)).kept == RecordView(written.version, record)
+
+
+async def test_record_is_written_only_over_what_was_seen(server: Server) -> None:
+    key = await server.add_gang("guarded")
+    first = await write(server, key, 0, a_record(key, "a"))
+    assert (await write(server, key, 0, a_record(key, "b"))).code is Code.CONFLICT
+    second = await write(server, key, first.version, a_record(key, "b"))
+    assert second.version > first.version
+    assert (await write(server, key, first.version, None)).code is Code.CONFLICT
+    kept = (await read_record(server, key)).kept
+    assert kept == RecordView(second.version, a_record(key, "b"))
+
+
+async def test_record_that_was_removed_leaves_its_version(server: Server) -> None:
+    key = await server.add_gang("removed")
+    first = await write(server, key, 0, a_record(key, "a"))
+    removed = await write(server, key, first.version, None)
+    assert removed.code is Code.OK
+    assert (await read_record(server, key)).kept == RecordView(removed.version, None)
+    assert (await write(server, key, 0, a_record(key, "b"))).code is Code.CONFLICT
+    assert (await write(server, key, removed.version, a_record(key, "b"))).code is Code.OK

@@ -39,6 +39,12 @@ GUIDE = ROOT / "docs" / "guides" / "kubernetes.md"
 REQUESTS = "/apis/godel.dev/v1/namespaces/default/placementrequests"
 GROUPS = "/apis/scheduling.godel.kubewharf.io/v1alpha1/namespaces/default/podgroups"
 READY_SECONDS = 60.0
+SEEN = {
+    "phase": "Bound",
+    "placed": 1,
+    "members": [{"group": 0, "ordinal": 0, "node": "n"}],
+    "message": "why",
+}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +191,10 @@ def test_a_request_keeps_its_class_and_its_status_is_written_apart(installed: Ap
     status = {
         "phase": "Placing",
         "revision": 1,
-        "attempt": 1 << 62,
+        "unit": "team/gang",
+        "attempt": str((1 << 64) - 1),
+        "handle": (1 << 32) - 1,
+        "placed": 1,
         "minima": [{"group": 0, "count": 2}],
         "members": [member],
         "message": "waits",
@@ -216,12 +225,21 @@ def test_a_request_that_cannot_work_is_refused(
     assert refused.value.status == http.HTTPStatus.UNPROCESSABLE_ENTITY
 
 
-def test_people_see_phase_age_and_message(installed: Api, bare_control_plane: ControlPlane) -> None:
+def test_people_see_phase_nodes_and_message(
+    installed: Api, bare_control_plane: ControlPlane
+) -> None:
     installed.create(REQUESTS, a_request("seen"))
-    installed.merge(f"{REQUESTS}/seen/status", {"status": {"phase": "Waiting", "message": "why"}})
+    installed.merge(f"{REQUESTS}/seen/status", {"status": SEEN})
     head, row = kubectl(bare_control_plane, "get", "pr", "seen").splitlines()
-    assert head.split() == ["NAME", "PHASE", "AGE", "MESSAGE"]
-    assert [row.split()[i] for i in (0, 1, 3)] == ["seen", "Waiting", "why"]
+    assert head.split() == ["NAME", "PHASE", "PLACED", "NODE", "AGE", "MESSAGE"]
+    assert [row.split()[i] for i in (0, 1, 2, 3, 5)] == ["seen", "Bound", "1", "n", "why"]
+
+
+def test_a_unit_is_not_changed(installed: Api) -> None:
+    installed.create(REQUESTS, a_request("fixed"))
+    with pytest.raises(Refused, match="deleted and made anew"):
+        installed.merge(f"{REQUESTS}/fixed", {"spec": {"priority": 7}})
+    installed.merge(f"{REQUESTS}/fixed", {"metadata": {"labels": {"team": "a"}}})
 
 
 def test_a_pod_group_has_the_published_fields(

@@ -1,0 +1,148 @@
+"""What PlacementRequests mean to the binder: units without objects, and records of gangs.
+
+A request with KIND_LABEL carries the record of a gang of pods; every other is a unit. Its spec
+names the fields of a unit (`own_kinds`), with those of a class under `class`. A unit that cannot be
+understood is left out and said in the log, until it is deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from cell.home import HomeGroup, HomeUnit, RecordView
+from cell.unit import KEY_BYTES_MAX, UnitSpec, uid_of
+from runtime.fields import BadManifest, Fields
+from runtime.kubernetes.records import (
+    GANG,
+    KIND_LABEL,
+    BadRecord,
+    Place,
+    Records,
+    unit_key_of,
+    view_of,
+)
+from runtime.log import Log
+from runtime.own_kinds import unit
+
+Requests = tuple[tuple[HomeUnit, ...], tuple[RecordView, ...]]
+
+
+class _Meta(msgspec.Struct, rename="camel"):
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    deletion_timestamp: str = ""
+    labels: dict[str, str] = {}
+
+
+class _Request(msgspec.Struct):
+    metadata: _Meta
+    spec: dict[str, Any] = {}
+
+
+_REQUEST = msgspec.json.Decoder(_Request)
+
+
+class Placements:
+    """All requests that exist, as far as later changes need them; tells `records` their places."""
+
+    def __init__(self, records: Records, log: Log) -> None:
+        self._records = records
+        self._log = log
+        self._units: dict[str, HomeUnit | None] = {}
+        """By the request's uid; None: not understood."""
+
+    def take(
+        self, raw: msgspec.Raw | bytes, *, is_deleted: bool = False
+    ) -> HomeUnit | RecordView | None:
+        """A request as listed or watched: a unit, or a gang's record (None once it is deleted)."""
+        request = _REQUEST.decode(raw)
+        meta = request.metadata
+        kept = self._kept(raw, meta)
+        if meta.labels.get(KIND_LABEL) == GANG:
+            return None if is_deleted else self._gang(raw, meta, kept)
+        if meta.uid not in self._units:
+            self._units[meta.uid] = self._read(meta, request.spec)
+        found = self._units[meta.uid]
+        if is_deleted or meta.deletion_timestamp:
+            if is_deleted:
+                del self._units[meta.uid]
+            return self._over(meta, found)
+        return None if found is None else msgspec.structs.replace(found, kept=kept)
+
+    def take_all(self, items: list[msgspec.Raw]) -> Requests:
+        """All requests that there are: units, and records of gangs."""
+        # A key may have got another request meanwhile: those that are gone are forgotten first.
+        present = {_REQUEST.decode(item).metadata.uid for item in items}
+        for uid in self._units.keys() - present:
+            self._forget(self._units.pop(uid), uid)
+        taken = [self.take(item) for item in items]
+        units = [t for t in taken if isinstance(t, HomeUnit) and not t.is_over]
+        return tuple(units), tuple(t for t in taken if isinstance(t, RecordView))
+
+    def _kept(self, raw: msgspec.Raw | bytes, meta: _Meta) -> RecordView:
+        try:
+            return view_of(raw)
+        except BadRecord as error:
+            name = f"{meta.namespace}/{meta.name}"
+            self._log.error("a record is not ours", request=name, why=error)
+            return RecordView(int(meta.resource_version), None)
+
+    def _gang(self, raw: msgspec.Raw | bytes, meta: _Meta, kept: RecordView) -> RecordView | None:
+        """A gang's record; its pods may not have been seen, so its place is known from here."""
+        if kept.record is None:
+            return None
+        uid = kept.record.uid_hi, kept.record.uid_lo
+        if self._records.place_of(uid) is None:
+            self._records.put(Place(meta.namespace, meta.name, unit_key_of(raw)))
+        return kept
+
+    def _read(self, meta: _Meta, spec: dict[str, Any]) -> HomeUnit | None:
+        name = f"{meta.namespace}/{meta.name}"
+        key = spec.get("key") or f"{name}/{meta.uid}"
+        try:
+            made, _ = unit(key, Fields(_flat(spec), "spec"), {})
+            if len(key.encode()) > KEY_BYTES_MAX:
+                raise BadManifest("spec.key", f"has more than {KEY_BYTES_MAX} bytes")
+        except BadManifest as error:
+            self._log.error("a unit cannot be placed", request=name, why=error)
+            return None
+        place = self._records.place_of(uid_of(key))
+        if place is not None:
+            self._log.error("a key is another request's", request=name, key=key, other=place.name)
+            return None
+        self._records.put(Place(meta.namespace, meta.name, key, meta.uid))
+        return home_unit(made)
+
+    def _over(self, meta: _Meta, found: HomeUnit | None) -> HomeUnit | None:
+        if found is None:
+            return None
+        self._forget(found, meta.uid)
+        return msgspec.structs.replace(found, is_over=True)
+
+    def _forget(self, found: HomeUnit | None, uid: str) -> None:
+        place = self._records.place_of((found.uid_hi, found.uid_lo)) if found else None
+        if place is not None and place.uid == uid:
+            self._records.forget(place.unit)
+
+
+def home_unit(spec: UnitSpec) -> HomeUnit:
+    """A unit as the home has it."""
+    return HomeUnit(
+        *uid_of(spec.key),
+        spec.key,
+        priority=spec.priority,
+        groups=tuple(HomeGroup(g.klass.encoded(), g.count, g.min, g.pin) for g in spec.groups),
+    )
+
+
+def _flat(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with the fields of classes beside those of their groups, without its key."""
+    groups = [
+        {**{name: value for name, value in group.items() if name != "class"}, **group["class"]}
+        for group in spec.get("groups") or []
+    ]
+    return {**{name: value for name, value in spec.items() if name != "key"}, "groups": groups}
