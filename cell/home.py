@@ -63,6 +63,18 @@ class ObjectView(msgspec.Struct, frozen=True):
     """Whether the dispatcher knows its unit; others only take room."""
 
 
+class GangPhase(IntEnum):
+    """Where a gang is; the last two are final."""
+
+    PENDING = 0
+    """Too few of its objects are there."""
+    PRE_SCHEDULING = 1
+    """It waits for room."""
+    SCHEDULED = 2
+    """It was bound: objects that come later are bound singly."""
+    TIMEOUT = 3
+
+
 class HomeGroup(msgspec.Struct, frozen=True, array_like=True):
     """A replica group of a unit that the home has; `klass` is `ClassSpec.encoded()`."""
 
@@ -70,6 +82,30 @@ class HomeGroup(msgspec.Struct, frozen=True, array_like=True):
     count: int = 1
     min: int = 1
     pin: str = ""
+
+
+class HomeGang(msgspec.Struct, frozen=True):
+    """A gang of units of one object each (a PodGroup): `min` of them are bound together or none."""
+
+    key: str
+    uid: int = 0
+    """Its own: another gang of the key has another one."""
+    min: int = 1
+    deadline_us: int = 0
+    """Unless it is committed by then its objects are not bound any more; 0 for never."""
+    phase: GangPhase = GangPhase.PENDING
+    """As it was noted last."""
+    is_over: bool = False
+    """It is no more. Only in watch deltas."""
+
+
+class GangState(msgspec.Struct, frozen=True):
+    """How a gang stands, for people: its phase, and how many of its objects could be bound now."""
+
+    key: str
+    phase: GangPhase
+    ready: int = 0
+    wanted: int = 0
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True):
@@ -99,6 +135,8 @@ class GangRecord(msgspec.Struct, frozen=True):
     handle: int
     minima: tuple[tuple[int, int], ...]
     members: tuple[Member, ...]
+    key: str = ""
+    """The unit's."""
 
 
 class RecordView(msgspec.Struct, frozen=True):
@@ -122,6 +160,8 @@ class HomeUnit(msgspec.Struct, frozen=True):
     """The record of a unit without objects, as it is now; changes of it are changes of the unit."""
     is_over: bool = False
     """Nothing of it is wanted any more. Only in watch deltas; `groups` may be missing."""
+    gang: str = ""
+    """Key of the gang that it wants to be placed with; its one replica is an object."""
 
 
 # What the core asks for
@@ -173,6 +213,10 @@ class Write(msgspec.Struct, frozen=True, tag=True):
     uid_lo: int
     version: int
     record: GangRecord | None
+    gang: str = ""
+    """Key of the gang whose objects are meant, if it is one."""
+    is_held: bool = False
+    """With no record: that its minima are bound is noted at the gang first, as SCHEDULED."""
 
 
 class ReadRecord(msgspec.Struct, frozen=True, tag=True):
@@ -182,6 +226,8 @@ class ReadRecord(msgspec.Struct, frozen=True, tag=True):
     call: int
     uid_hi: int
     uid_lo: int
+    gang: str = ""
+    """As that of Write."""
 
 
 class Relist(msgspec.Struct, frozen=True, tag=True):
@@ -196,6 +242,12 @@ class Relist(msgspec.Struct, frozen=True, tag=True):
 
 
 Call = Post | Read | Evict | Write | ReadRecord | Relist
+
+
+class Note(msgspec.Struct, frozen=True, tag=True):
+    """Show people how gangs stand. Not answered: what is lost is shown with the next change."""
+
+    states: tuple[GangState, ...]
 
 
 # What it is told
@@ -228,13 +280,15 @@ class Watched(msgspec.Struct, frozen=True, tag=True):
     """What the watch shows, in order and late; of one object versions only grow.
 
     `nodes` are nodes that are new or changed, `removed` names of nodes that are gone, `units` those
-    that are new, changed or over. Nodes count before units, units before objects.
+    that are new, changed or over, `gangs` the same. Nodes count before gangs, these before units,
+    units before objects.
     """
 
     objects: tuple[ObjectView, ...] = ()
     nodes: tuple[NodeSpec, ...] = ()
     removed: tuple[str, ...] = ()
     units: tuple[HomeUnit, ...] = ()
+    gangs: tuple[HomeGang, ...] = ()
 
 
 class WatchLost(msgspec.Struct, frozen=True, tag=True):
@@ -249,6 +303,7 @@ class Relisted(msgspec.Struct, frozen=True, tag=True):
     nodes: tuple[NodeSpec, ...]
     records: tuple[RecordView, ...]
     units: tuple[HomeUnit, ...] = ()
+    gangs: tuple[HomeGang, ...] = ()
 
 
 class LeaseLost(msgspec.Struct, frozen=True, tag=True):

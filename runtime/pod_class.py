@@ -56,9 +56,11 @@ NODE_BOUND_VOLUMES = (
 )
 """Volumes that some nodes cannot mount, or not twice."""
 
+GROUP_KEY = "godel.bytedance.com/pod-group-name"
+"""Annotation, or label, by which a pod in an API server names its PodGroup."""
 GANG_KEYS = (
-    *("godel.bytedance.com/pod-group-name", "scheduling.x-k8s.io/pod-group"),
-    *("pod-group.scheduling.sigs.k8s.io", "scheduling.k8s.io/group-name"),
+    *("scheduling.x-k8s.io/pod-group", "pod-group.scheduling.sigs.k8s.io"),
+    "scheduling.k8s.io/group-name",
     *("scheduling.volcano.sh/group-name", "kueue.x-k8s.io/pod-group-name", "pod-group-name"),
     "yunikorn.apache.org/task-group-name",
 )
@@ -191,7 +193,7 @@ def _refuse(metadata: Fields, spec: Fields, is_admitted: bool) -> None:
                 reason = "volumes that only some nodes can mount are not supported yet"
                 raise unimplemented(volume.at(name), reason)
     _refuse_host_ports(spec)
-    _refuse_gangs(metadata)
+    _refuse_gangs(metadata, GANG_KEYS if is_admitted else (*GANG_KEYS, GROUP_KEY))
 
 
 def _refuse_host_ports(spec: Fields) -> None:
@@ -204,9 +206,9 @@ def _refuse_host_ports(spec: Fields) -> None:
                 raise unimplemented(port.at(key), "ports of the host are not supported yet")
 
 
-def _refuse_gangs(metadata: Fields) -> None:
+def _refuse_gangs(metadata: Fields, keys: tuple[str, ...]) -> None:
     for kind in ("annotations", "labels"):
-        for key in GANG_KEYS:
+        for key in keys:
             if key in metadata.fields(kind):
                 reason = "pods are not gathered into gangs yet: see docs/guides/manifests.md"
                 raise unimplemented(metadata.fields(kind).at(key), reason)

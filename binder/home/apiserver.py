@@ -28,6 +28,7 @@ from binder.home.calls import Purpose, Wish
 from binder.home.desk import Desk
 from binder.home.endings import ends
 from binder.home.following import Following
+from binder.home.forming import Forming
 from binder.home.gang_steps import GangSteps
 from binder.home.gangs import Phase
 from binder.ledger import Ledger
@@ -67,6 +68,7 @@ class ApiServerHome:
         self._following = Following(self._desk, self._gangs)
         self._recorded = self._following.recorded
         self._arrivals = Arrivals(dispatcher, config.settle_rows_max)
+        self._forming = Forming(self._desk)
         self._successor = (0, 0)
         """Term of the last dispatcher that was told claims, and the outcomes these stood for."""
         self._is_list_owed = False
@@ -103,14 +105,9 @@ class ApiServerHome:
         """Take an answer, a delta, a list, or the loss of the lease."""
         match event:
             case Answered():
-                self._answered(now_us, event)
+                self._answered(now_us, self._forming.answered(event))
             case Watched():
-                self._following.put_nodes(event.nodes, event.removed)
-                for unit in event.units:
-                    self._arrivals.see(unit)
-                    self._recorded.put(unit)
-                for view in event.objects:
-                    self._following.see(view)
+                self._see(self._forming.seen(now_us, event))
             case WatchLost():
                 # A list under way may have been lost with its watch.
                 self._desk.calls.forget(Purpose("relist"))
@@ -175,22 +172,43 @@ class ApiServerHome:
             self._early.append((run, klass))
         return self._effects(now_us)
 
+    def _see(self, delta: Watched) -> None:
+        self._following.put_nodes(delta.nodes, delta.removed)
+        for unit in delta.units:
+            self._arrivals.see(unit)
+            self._recorded.put(unit)
+        for view in delta.objects:
+            self._following.see(view)
+
     def _take_list(self, now_us: int, listed: Relisted) -> None:
+        """Everything anew.
+
+        1. A list is under way, and the watch is lost. 2. Another is asked for, and arrives. 3. The
+        first is served after all: deltas follow that one now, and what the other's watch had still
+        to show never comes.
+        """
+        if self._desk.calls.answered(listed.call) is None:
+            self._desk.wish(Wish(Purpose("relist")))
+            return
         was_listed = self._desk.is_listed
+        listed = self._forming.listed(now_us, listed, is_first=not was_listed)
         self._following.relisted(now_us, listed)
-        if self._desk.is_listed:
-            self._arrivals.relisted(listed.units)
-            self._obey_early()
-        self._is_list_owed |= self._desk.is_listed and not was_listed
+        self._arrivals.relisted(listed.units)
+        self._obey_early()
+        self._is_list_owed |= not was_listed
 
     def _effects(self, now_us: int) -> list[Effect]:
         """Units before outcomes of theirs, their ends behind them."""
+        if (delta := self._forming.due(now_us)) is not None:
+            self._see(delta)
         is_whole, self._is_list_owed = self._is_list_owed, False
         arrivals = self._arrivals.take_all() if is_whole else self._arrivals.take_new()
         outcomes = self._desk.book.take()
-        effects = [*arrivals, *outcomes, *self._desk.calls.take(now_us)]
-        effects += self._arrivals.take_gone()
-        times = [self._desk.calls.wake_at_us, *self._gangs.deadlines()]
+        calls = [self._forming.asked(call) for call in self._desk.calls.take(now_us)]
+        effects = [*arrivals, *outcomes, *calls, *self._arrivals.take_gone()]
+        effects += self._forming.notes() if self._desk.is_leading else []
+        forming_us = self._forming.wake_at_us
+        times = [self._desk.calls.wake_at_us, forming_us, *self._gangs.deadlines()]
         self.wake_at_us = min((at_us for at_us in times if at_us), default=0)
         return effects
 
@@ -224,7 +242,7 @@ class ApiServerHome:
             self._recorded.place(recorded, accepted)
             return
         if sum(count for _, count in minima) > 1:
-            self._gangs.begin(accepted, minima)
+            self._gangs.begin(accepted, minima, self._arrivals.key(uid_of_row(rows[0])))
             return
         for row in accepted:
             self._desk.book.add(row)
@@ -329,10 +347,9 @@ class ApiServerHome:
     # Commands
 
     def _obey_early(self) -> None:
-        if self._desk.is_listed:
-            early, self._early = self._early, []
-            for run, klass in early:
-                self._obey(run, klass)
+        early, self._early = self._early, []
+        for run, klass in early:
+            self._obey(run, klass)
 
     def _obey(self, run: Commands, klass: NDArray[np.int32]) -> None:
         """One run of commands, against the ledger with all that is gathered so far."""

@@ -39,6 +39,11 @@ class Arrivals:
         """Units that are there, oldest first."""
         return self._units.keys()
 
+    def key(self, uid: Uid) -> str:
+        """The key of a unit; "" of one that is not there."""
+        unit = self._units.get(uid)
+        return unit.key if unit else ""
+
     def see(self, unit: HomeUnit) -> None:
         """Take a unit as the watch shows it."""
         uid = unit.uid_hi, unit.uid_lo

@@ -30,12 +30,13 @@ class Purpose(msgspec.Struct, frozen=True, order=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """A call to be made; `node`, `version` and `record` as its kind needs them."""
+    """A call to be made; the other fields as its kind needs them."""
 
     purpose: Purpose
     node: str = ""
     version: int = 0
     record: GangRecord | None = None
+    is_held: bool = False
 
     def call(self, number: int) -> Effect:
         """The call itself."""
@@ -48,7 +49,8 @@ class Wish(msgspec.Struct, frozen=True):
             case "evict":
                 return Evict(number, about.replica, about.object)
             case "write":
-                return Write(number, *about.uid, self.version, self.record)
+                held = self.is_held
+                return Write(number, *about.uid, self.version, self.record, is_held=held)
             case "read record":
                 return ReadRecord(number, *about.uid)
         return Relist(number)

@@ -98,15 +98,7 @@ class Following:
         self._desk.book.add(self._desk.row_for(view, node, Verdict.BOUND), is_told=is_told)
 
     def relisted(self, now_us: int, listed: Relisted) -> None:
-        """Everything anew: what is not listed is read if it holds room, else forgotten.
-
-        1. A list is under way, and the watch is lost. 2. Another is asked for, and arrives. 3. The
-        first is served after all: deltas follow that one now, and what the other's watch had still
-        to show never comes.
-        """
-        if self._desk.calls.answered(listed.call) is None:
-            self._desk.wish(Wish(Purpose("relist")))
-            return
+        """Everything anew: what is not listed is read if it holds room, else forgotten."""
         self._desk.objects.forget_gone()
         names = {node.name for node in listed.nodes}
         nodes = self._desk.ledger.nodes

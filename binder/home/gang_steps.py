@@ -34,7 +34,7 @@ class GangSteps:
         """When the time of gangs is over."""
         return [g.deadline_us for g in self._desk.gangs.values() if g.phase is Phase.POSTING]
 
-    def begin(self, rows: list[Row], minima: tuple[tuple[int, int], ...]) -> None:
+    def begin(self, rows: list[Row], minima: tuple[tuple[int, int], ...], key: str) -> None:
         """Hold the room and write the record; what is accepted is told when that is durable."""
         lead, specs = rows[0], self._desk.ledger.nodes.specs
         record = GangRecord(
@@ -48,6 +48,7 @@ class GangSteps:
                 Member(r["group"], r["ordinal"], self._desk.object_of(r), specs[r["node"]].name)
                 for r in rows
             ),
+            key=key,
         )
         for row in rows:
             self._desk.book.add(row, is_told=False)
@@ -56,9 +57,9 @@ class GangSteps:
         self._write(gang, record)
 
     def _write(self, gang: Gang, record: GangRecord | None, now_us: int | None = None) -> None:
-        self._desk.wish(
-            Wish(Purpose("write", gang.name), version=gang.version, record=record), now_us
-        )
+        is_held = record is None and gang.is_held
+        purpose, version = Purpose("write", gang.name), gang.version
+        self._desk.wish(Wish(purpose, version=version, record=record, is_held=is_held), now_us)
 
     def wrote(self, now_us: int, gang: Gang, answer: Answered) -> None:
         wanted = gang.record if gang.phase is Phase.WRITING else None
@@ -126,7 +127,7 @@ class GangSteps:
             if gang.is_held and (is_over or not gang.open):
                 gang.phase = Phase.REMOVING
             elif is_over:
-                gang.phase = Phase.EVICTING
+                gang.phase, gang.is_evicted = Phase.EVICTING, True
                 self._evict_members(gang)
             elif not self._is_held_by_any(gang):
                 gang.phase = Phase.REMOVING

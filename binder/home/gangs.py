@@ -37,6 +37,7 @@ class Gang(msgspec.Struct):
     deadline_us: int = 0
     open: set[Replica] = set()
     bound: set[Replica] = set()
+    is_evicted: bool = False
 
     @property
     def uid(self) -> Uid:
@@ -58,8 +59,8 @@ class Gang(msgspec.Struct):
 
     @property
     def is_held(self) -> bool:
-        """Whether all minima are bound, or have been."""
-        return all(
+        """Whether all minima are bound, or have been, and are not to be evicted."""
+        return not self.is_evicted and all(
             sum(replica.group == group for replica in self.bound) >= minimum
             for group, minimum in self.record.minima
         )

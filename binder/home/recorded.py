@@ -92,6 +92,7 @@ class RecordedUnit(msgspec.Struct):
             handle=self.handle,
             minima=(),
             members=tuple(member for _, member in sorted(members.items()) if member is not None),
+            key=self.unit.key,
         )
 
     def end(self, replica: Replica, reason: Reason) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -22,8 +22,7 @@ from cell.home import (
     Code,
     Evict,
     HomeEvent,
-    HomeUnit,
-    ObjectView,
+    Note,
     Post,
     Read,
     ReadRecord,
@@ -33,12 +32,19 @@ from cell.home import (
     WatchLost,
     Write,
 )
-from cell.node import NodeSpec
-from runtime.fields import BadManifest
-from runtime.kubernetes.api import Api, Event, Gone, NotSent, Permit, Refused, Reply, Unknown, said
-from runtime.kubernetes.objects import Name, Pods, Seen, node_of
-from runtime.kubernetes.placements import Placements, Requests
-from runtime.kubernetes.records import LIST as REQUESTS
+from runtime.kubernetes.api import JSON, Api, Gone, NotSent, Permit, Refused, Reply, Unknown, said
+from runtime.kubernetes.collections import (
+    AllPodGroups,
+    AllPods,
+    Collection,
+    Nodes,
+    Requests,
+    merged,
+)
+from runtime.kubernetes.notes import GroupNotes
+from runtime.kubernetes.objects import Name, Pods, Seen
+from runtime.kubernetes.placements import Placements
+from runtime.kubernetes.podgroups import PodGroups
 from runtime.kubernetes.records import Records
 from runtime.log import Log
 
@@ -47,10 +53,9 @@ WRITE_SECONDS = 1
 ANSWER_SECONDS_MAX = 2.0
 RELIST_SECONDS = (0.05, 5.0)
 """Wait before a list is tried again: the first, and the longest; doubled, with a random part."""
+MERGE_PATCH = "application/merge-patch+json"
 MISSED_SECONDS = (5.0, 10.0)
 """Between two looks for a collection that is not served."""
-PODS = "/api/v1/pods"
-NODES = "/api/v1/nodes"
 _CODES = {
     200: Code.OK,
     201: Code.OK,
@@ -62,8 +67,7 @@ _CODES = {
 }
 _NOT_DONE = (400, 401, 403, 405, 413, 415, 422)
 """Refused as it stands: it may be granted later, and is said in the log."""
-T = TypeVar("T")
-Listed = tuple[tuple[ObjectView, ...], tuple[HomeUnit, ...]]
+NOTHING = Watched()
 
 
 class KubernetesHome:
@@ -81,23 +85,29 @@ class KubernetesHome:
         self._api = api
         self._put = put
         self._log = log
-        self._on_seen = on_seen
         self._may_write = may_write
         self._writing: set[asyncio.Task[Any]] = set()
         self._doubt_until = 0.0
         """When no write whose answer was lost can be in the server any more."""
         self.pods = Pods(scheduler_name)
         self.records = Records(self._write, self._get)
-        self.placements = Placements(self.records, log)
-        self._is_request_missed = False
-        """Whether it was said that there are no PlacementRequests."""
+        self.groups = PodGroups()
+        self._notes = GroupNotes(self.groups, self._write)
+        self._collections = (
+            Nodes(log),
+            AllPodGroups(self.groups),
+            AllPods(self.pods, on_seen),
+            Requests(Placements(self.records, log)),
+        )
+        self._missed: set[str] = set()
+        """Collections of which it was said that they are missed."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._watches: list[asyncio.Task[None]] = []
         self._session = 0
         """Number of the list that the watches follow."""
 
-    def perform(self, call: Call) -> None:
-        """Make a call; its answer comes through `put`."""
+    def perform(self, call: Call | Note) -> None:
+        """Make a call; its answer, if it has one, comes through `put`."""
         match call:
             case Relist():
                 self._start(self._relist(call))
@@ -109,6 +119,9 @@ class KubernetesHome:
                     self._start(self._about(call, name))
             case Write() | ReadRecord():
                 self._start(self._record(call))
+            case Note():
+                if self._notes.put(call):
+                    self._start(self._notes.write_all())
 
     async def close(self) -> None:
         """Send no more writes, wait until none is in the server, and end all else."""
@@ -158,6 +171,12 @@ class KubernetesHome:
     async def _record(self, call: Write | ReadRecord) -> None:
         match call:
             case Write():
+                if call.is_held:
+                    await self._notes.write_scheduled(call.gang)
+                if call.gang and call.record is not None:
+                    place = self.groups.place(call.gang, call.record.key)
+                    if place is not None:
+                        self.records.put(place)
                 self._put(await self.records.write(call))
             case ReadRecord():
                 self._put(await self.records.read(call))
@@ -168,12 +187,19 @@ class KubernetesHome:
         """A write, if we may: how it went, and what was answered."""
         params = {"timeout": f"{WRITE_SECONDS}s"}
         encoded = msgspec.json.encode(body)
+        kind = MERGE_PATCH if method == "PATCH" else JSON
         task = asyncio.current_task()
         assert task is not None
         self._writing.add(task)
         try:
             reply = await self._api.call(
-                method, path, encoded, params, ANSWER_SECONDS_MAX, permit=lambda: self._may_write()
+                method,
+                path,
+                encoded,
+                params,
+                ANSWER_SECONDS_MAX,
+                kind,
+                permit=lambda: self._may_write(),
             )
         except NotSent:
             return Code.THROTTLED, b""
@@ -218,25 +244,58 @@ class KubernetesHome:
         self._end_watches()
         self._session += 1
         session = self._session
-        nodes, node_version = await self._until_listed(self._list_nodes)
-        (objects, units), pod_version = await self._until_listed(self._list_pods)
-        (alone, records), version = await self._until_listed(self._list_requests)
+        parts: list[Relisted] = []
+        versions: list[str] = []
+        for each in self._collections:
+            versions.append(await self._until_listed(each))
+            parts.append(each.listed())
         if session != self._session:
             return
-        self._put(Relisted(call.call, objects, nodes, records, (*units, *alone)))
-        watches = [self._watch_nodes(node_version), self._watch_pods(pod_version)]
-        watches.append(self._watch_requests(version) if version else self._await_requests())
-        self._watches = [asyncio.ensure_future(self._follow(session, work)) for work in watches]
+        self._put(merged(call.call, parts))
+        self._watches = [
+            asyncio.ensure_future(self._follow(session, self._watch(each, version)))
+            for each, version in zip(self._collections, versions, strict=True)
+        ]
 
-    async def _until_listed(self, list_all: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _until_listed(self, collection: Collection) -> str:
+        """The version of a list; "" where it is not served, or not shown to us."""
         wait = RELIST_SECONDS[0]
         while True:
             try:
-                return await list_all()
+                return await self._list(collection)
             except (NotSent, Unknown, Refused, Gone) as error:
                 self._log.error("the API server cannot be listed", why=error)
                 await asyncio.sleep(wait * (1 + random.random()))
                 wait = min(2 * wait, RELIST_SECONDS[1])
+
+    async def _list(self, collection: Collection) -> str:
+        version: list[str] = []
+        collection.begin()
+        try:
+            async for items in self._api.pages(collection.path, version):
+                collection.page(items)
+        except Refused as error:
+            if not collection.lost:
+                raise
+            if collection.path not in self._missed:
+                self._log.error(collection.lost, why=error)
+            self._missed.add(collection.path)
+            return ""
+        self._missed.discard(collection.path)
+        return version[0]
+
+    async def _watch(self, collection: Collection, version: str) -> AsyncIterator[Watched]:
+        """What the collection's watch shows. One that is missed is looked for now and then: that it
+        is there by now ends the watches, and all is listed anew."""
+        while not version:
+            await asyncio.sleep(random.uniform(*MISSED_SECONDS))
+            reply = await self._api.call("GET", collection.path, params={"limit": "1"})
+            if reply.status == 200:
+                raise Gone(f"{collection.path} is served by now")
+        async for events in self._api.watch(collection.path, version):
+            for delta in collection.shown([e for e in events if e.type != "BOOKMARK"]):
+                if delta != NOTHING:
+                    yield delta
 
     def _end_watches(self) -> None:
         for task in self._watches:
@@ -255,106 +314,6 @@ class KubernetesHome:
             if session == self._session:
                 self._session += 1
                 self._put(WatchLost())
-
-    async def _list_nodes(self) -> tuple[tuple[NodeSpec, ...], str]:
-        nodes: list[NodeSpec] = []
-        version: list[str] = []
-        async for items in self._api.pages(NODES, version):
-            nodes += [spec for item in items if (spec := self._node(item)) is not None]
-        return tuple(nodes), version[0]
-
-    async def _list_pods(self) -> tuple[Listed, str]:
-        views: list[ObjectView] = []
-        units: list[HomeUnit] = []
-        names: set[Name] = set()
-        version: list[str] = []
-        async for items in self._api.pages(PODS, version):
-            for item in items:
-                seen = self.pods.take(item)
-                names.add(seen.name)
-                views.append(seen.view)
-                if seen.unit is not None and not seen.unit.is_over:
-                    units.append(seen.unit)
-                self._on_seen(seen)
-        self.pods.forget_others(names)
-        return (tuple(views), tuple(units)), version[0]
-
-    async def _list_requests(self) -> tuple[Requests, str]:
-        """Nothing, and no version, where PlacementRequests are not served or not shown to us."""
-        items: list[msgspec.Raw] = []
-        version: list[str] = []
-        try:
-            async for page in self._api.pages(REQUESTS, version):
-                items += page
-        except Refused as error:
-            if not self._is_request_missed:
-                self._log.error("units without pods are not placed", why=error)
-            self._is_request_missed = True
-            version = [""]
-        return self.placements.take_all(items), version[0]
-
-    async def _await_requests(self) -> AsyncIterator[Watched]:
-        """Look for the collection now and then; that it is there ends the watches: list anew."""
-        while True:
-            await asyncio.sleep(random.uniform(*MISSED_SECONDS))
-            reply = await self._api.call("GET", REQUESTS, params={"limit": "1"})
-            if reply.status == 200:
-                self._is_request_missed = False
-                raise Gone(f"{REQUESTS} is served by now")
-            yield Watched()
-
-    async def _watch_requests(self, version: str) -> AsyncIterator[Watched]:
-        async for events in self._api.watch(REQUESTS, version):
-            units = []
-            for event in events:
-                if event.type == "BOOKMARK":
-                    continue
-                taken = self.placements.take(event.object, is_deleted=event.type == "DELETED")
-                if isinstance(taken, HomeUnit):
-                    units.append(taken)
-            if units:
-                yield Watched(units=tuple(units))
-
-    async def _watch_nodes(self, version: str) -> AsyncIterator[Watched]:
-        async for events in self._api.watch(NODES, version):
-            for event in events:
-                if event.type == "DELETED":
-                    yield Watched(removed=(_name_of(event),))
-                elif event.type != "BOOKMARK" and (spec := self._node(event.object)) is not None:
-                    yield Watched(nodes=(spec,))
-
-    async def _watch_pods(self, version: str) -> AsyncIterator[Watched]:
-        async for events in self._api.watch(PODS, version):
-            views, units = [], []
-            for event in events:
-                if event.type == "BOOKMARK":
-                    continue
-                seen = self.pods.take(event.object, is_deleted=event.type == "DELETED")
-                views.append(seen.view)
-                if seen.unit is not None:
-                    units.append(seen.unit)
-                self._on_seen(seen)
-            if views:
-                yield Watched(objects=tuple(views), units=tuple(units))
-
-    def _node(self, raw: msgspec.Raw) -> NodeSpec | None:
-        """The node, or None of one that we do not understand: it gets nothing."""
-        try:
-            return node_of(raw)
-        except BadManifest as error:
-            self._log.error("a node is left out", why=error)
-            return None
-
-
-class _Named(msgspec.Struct):
-    class _Meta(msgspec.Struct):
-        name: str
-
-    metadata: _Meta
-
-
-def _name_of(event: Event) -> str:
-    return msgspec.json.decode(event.object, type=_Named).metadata.name
 
 
 def _path(name: Name) -> str:

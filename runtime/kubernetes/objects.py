@@ -16,6 +16,7 @@ from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
 from cell.unit import uid_of
 from runtime.fields import BadManifest, Fields
+from runtime.kubernetes.podgroups import group_of
 from runtime.node_manifest import node
 from runtime.pod_class import PodNeeds, pod_needs
 from runtime.pod_requests import pod_requests
@@ -39,6 +40,15 @@ class _Pod(msgspec.Struct):
     status: _Status = msgspec.field(default_factory=_Status)
 
 
+class _Named(msgspec.Struct):
+    annotations: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class _Labelled(msgspec.Struct):
+    metadata: _Named
+
+
 class _SpecHead(msgspec.Struct, rename="camel"):
     node_name: str = ""
     scheduler_name: str = ""
@@ -47,6 +57,7 @@ class _SpecHead(msgspec.Struct, rename="camel"):
 
 _POD = msgspec.json.Decoder(_Pod)
 _HEAD = msgspec.json.Decoder(_SpecHead)
+_LABELLED = msgspec.json.Decoder(_Labelled)
 _DEMAND_UNKNOWN = ClassSpec()
 
 
@@ -136,19 +147,19 @@ class Pods:
         if found is None:
             is_gated = bool(head.scheduling_gates)
             is_ours = head.scheduler_name == self._scheduler_name and not is_gated
-            found = _read_spec(name, msgspec.json.decode(raw), is_ours=is_ours)
+            found = _read_spec(name, raw, is_ours=is_ours)
             self.by_replica[name.replica] = name
             if not is_gated:
                 self._specs[name] = found
         return found
 
 
-def _read_spec(name: Name, pod: object, *, is_ours: bool) -> _Spec:
-    refusal = ""
+def _read_spec(name: Name, raw: msgspec.Raw | bytes, *, is_ours: bool) -> _Spec:
+    pod, refusal = msgspec.json.decode(raw), ""
     if is_ours:
         try:
             needs = pod_needs(pod, is_admitted=True)
-            return _Spec(needs.klass.encoded(), _unit(name, needs))
+            return _Spec(needs.klass.encoded(), _unit(name, needs, _gang(name, raw)))
         except BadManifest as error:
             refusal = str(error)
     try:
@@ -159,12 +170,24 @@ def _read_spec(name: Name, pod: object, *, is_ours: bool) -> _Spec:
     return _Spec(demand.encoded(), None, refusal)
 
 
-def _unit(name: Name, needs: PodNeeds) -> HomeUnit:
+def _gang(name: Name, raw: msgspec.Raw | bytes) -> str:
+    """The key of the pod's gang, "" for none. Raises BadManifest."""
+    named = _LABELLED.decode(raw).metadata
+    group = group_of(named.annotations, named.labels)
+    return f"{name.namespace}/{group}" if group else ""
+
+
+def _unit(name: Name, needs: PodNeeds, gang: str) -> HomeUnit:
     """A pod by itself: one replica."""
     replica = name.replica
     group = HomeGroup(needs.klass.encoded(), pin=needs.pin)
     return HomeUnit(
-        replica.uid_hi, replica.uid_lo, name.key, priority=needs.priority, groups=(group,)
+        replica.uid_hi,
+        replica.uid_lo,
+        name.key,
+        priority=needs.priority,
+        groups=(group,),
+        gang=gang,
     )
 
 

@@ -148,6 +148,7 @@ def _record(status: bytes | msgspec.Raw) -> GangRecord | None:
                 )
                 for m in found.members
             ),
+            key=found.unit,
         )
     except (msgspec.MsgspecError, ValueError, KeyError) as error:
         raise BadRecord(f"status: {error}") from error

@@ -167,7 +167,7 @@ async def test_nodes_come_and_go_in_the_watch(server: Server) -> None:
 def a_record(key: str, *nodes: str, attempt: int = 1) -> GangRecord:
     """A record of a gang of so many replicas."""
     members = tuple(Member(0, i, i + 1, node) for i, node in enumerate(nodes))
-    return GangRecord(*uid_of(key), 1, attempt, 7, ((0, len(nodes)),), members)
+    return GangRecord(*uid_of(key), 1, attempt, 7, ((0, len(nodes)),), members, key)
 
 
 async def test_record_is_read_as_it_was_written(server: Server) -> None:

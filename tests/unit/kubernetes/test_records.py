@@ -17,7 +17,7 @@ POD = UUID("5f0c1d5e-7f7a-4f0e-9d0b-000000000001").int
 
 
 def a_record(*members: Member) -> GangRecord:
-    return GangRecord(*uid_of(KEY), 3, 1 << 63, 5, ((0, 2), (1, 1)), members)
+    return GangRecord(*uid_of(KEY), 3, 1 << 63, 5, ((0, 2), (1, 1)), members, KEY)
 
 
 def encoded(status: Document) -> bytes:
