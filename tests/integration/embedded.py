@@ -90,6 +90,10 @@ class Embedded:
         pid = self._running[service].pid
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (bytes_max, resource.RLIM_INFINITY))
 
+    def has_ended(self, service: str) -> bool:
+        """Whether a service that was started runs no more."""
+        return self._running[service].poll() is not None
+
     async def exit_status(self, service: str) -> int:
         """Wait for the end of a service."""
 
