@@ -116,7 +116,8 @@ class Binder(Service[Settings]):
             return ()
         from runtime.kubernetes.wiring import Follow
 
-        return (Follow(shell, self._access, settings.kubernetes, self._election.is_held),)
+        may_write = self._election.is_held
+        return (Follow(shell, self._access, settings.kubernetes, settings.name, may_write),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

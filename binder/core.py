@@ -34,6 +34,7 @@ from cell.effects import (
 from cell.home import Answered, HomeEvent, LeaseLost, Relisted, Watched, WatchLost
 from cell.messages import (
     Command,
+    Explain,
     LedgerChanges,
     NodeView,
     Plan,
@@ -88,6 +89,8 @@ class BinderCore:
                 effects = self._take_plan(now_us, peer, plan)
             case Received(peer, Command() as command):
                 effects = self._take_command(now_us, peer, command)
+            case Received(peer, Explain() as explain) if peer == self._dispatcher.peer:
+                effects = self._home.explain(explain)
             case Request(token, body):
                 effects = self._answer(token, body)
             case Tick():

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from cell.home import Call, Note
+from cell.home import Call, Note, Tell
 from cell.link import Hello
 
 
@@ -82,4 +82,4 @@ class WakeAt(msgspec.Struct, frozen=True):
     at_us: int
 
 
-Effect = Persist | Send | Answer | Publish | WakeAt | Call | Note
+Effect = Persist | Send | Answer | Publish | WakeAt | Call | Note | Tell

@@ -250,6 +250,21 @@ class Note(msgspec.Struct, frozen=True, tag=True):
     states: tuple[GangState, ...]
 
 
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """Why a unit waits."""
+
+    uid_hi: int
+    uid_lo: int
+    text: str
+
+
+class Tell(msgspec.Struct, frozen=True, tag=True):
+    """Tell people why units wait. No call: it is not answered, a unit's newest line counts, and
+    nothing rests on whether it was told."""
+
+    lines: tuple[Line, ...]
+
+
 # What it is told
 
 

@@ -33,6 +33,8 @@ ASSIGN_CREDITS = 2
 """Assign messages a scheduler may owe answers for."""
 SNAPSHOT_NODES_MAX = 4096
 """Nodes in one State message of a snapshot."""
+EXPLAIN_ROWS_MAX = 4096
+"""Units in one Explain message."""
 ITEMS_MAX = 10_000
 """Items of one public request."""
 
@@ -176,6 +178,23 @@ class Command(msgspec.Struct, frozen=True, tag=True):
     classes: tuple[ClassDef, ...] = ()
 
 
+class WhyRows(Table):
+    """Units that wait; `line` indexes the message's lines."""
+
+    uid_hi: U64
+    uid_lo: U64
+    line: U32
+
+
+class Explain(msgspec.Struct, frozen=True, tag=True):
+    """Why units wait, for people: to a binder whose home has to be told. A unit's newest line
+    counts; it is sent when it changes, and all of them when a session begins.
+    """
+
+    rows: WhyRows
+    lines: tuple[str, ...]
+
+
 # Binder → dispatcher
 
 
@@ -233,7 +252,7 @@ class Arrive(msgspec.Struct, frozen=True, tag=True):
     is_last: bool = False
 
 
-LinkMessage = Assign | Unplaced | Ability | Plan | State | Command | Settle | Arrive
+LinkMessage = Assign | Unplaced | Ability | Plan | State | Command | Explain | Settle | Arrive
 
 
 # Placement API: requests

@@ -57,6 +57,7 @@ from dispatcher.commands import Asked
 from dispatcher.config import DispatcherConfig
 from dispatcher.dictionary import Classes, Names
 from dispatcher.dispatching import Dispatch
+from dispatcher.explaining import Lines
 from dispatcher.flights import Flights
 from dispatcher.grouping.gangs import Gangs, Seat
 from dispatcher.lifecycle import Lifecycle
@@ -101,7 +102,8 @@ class DispatcherCore:
         self._amendments = Amendments(table, self._waiting, lifecycle, self._asked, news)
         self._reports = Reports(table, lifecycle, self._asked, news)
         self._gangs = Gangs(table, lifecycle, news, config)
-        self._refusals = Refusals(table, self._waiting, lifecycle, news)
+        self._lines = Lines(table, is_wanted=not is_stored)
+        self._refusals = Refusals(table, self._waiting, lifecycle, news, self._lines)
         self._dispatch = Dispatch(
             term,
             table,
@@ -265,6 +267,7 @@ class DispatcherCore:
         self._binder = peer
         self._settling.begin_session()
         self._asked.begin_session()
+        self._lines.begin_session()
         if DERIVED in hello.features:
             self._follow_derived(now_us, hello.term)
         self._binder_term = hello.term
@@ -321,9 +324,15 @@ class DispatcherCore:
                 persists = [Persist(record) for record in (*self._outcomes, *self._records)]
             self._outcomes, self._records = [], []
         self._answers = []
+        lines = self._explanations()
         if is_known_elsewhere:
-            return [*news, *assigns, *persists, *commands]
-        return [*persists, *answers, *news, *assigns, *commands]
+            return [*news, *assigns, *persists, *commands, *lines]
+        return [*persists, *answers, *news, *assigns, *commands, *lines]
+
+    def _explanations(self) -> list[Effect]:
+        """Why units wait, behind all that somebody waits for."""
+        parts = self._lines.cut()
+        return [Send(self._binder, part) for part in parts] if self._binder else []
 
     def _commands(self, now_us: int) -> list[Effect]:
         """Commands, and the ack of what is durable behind the records of this call."""

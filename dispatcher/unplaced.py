@@ -15,6 +15,7 @@ from cell.messages import Unplaced
 from cell.reasons import Reason, Wake, text
 from dispatcher.codes import Phase, State
 from dispatcher.columns import I64s
+from dispatcher.explaining import Lines
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.news import News
 from dispatcher.table import Table
@@ -27,11 +28,14 @@ _NEWEST: Stamp = (1 << 62, 0)
 class Refusals:
     """See the module."""
 
-    def __init__(self, table: Table, waiting: Waiting, lifecycle: Lifecycle, news: News) -> None:
+    def __init__(
+        self, table: Table, waiting: Waiting, lifecycle: Lifecycle, news: News, lines: Lines
+    ) -> None:
         self._table = table
         self._waiting = waiting
         self._lifecycle = lifecycle
         self._news = news
+        self._lines = lines
 
     def take(self, now_us: int, body: Unplaced) -> None:
         """Apply a scheduler's answers."""
@@ -53,7 +57,7 @@ class Refusals:
     def park_unknown(self, now_us: int, handles: I64s, profile: str) -> None:
         """No scheduler runs what these units need: one that comes wakes them."""
         self._note(now_us, handles, Reason.UNKNOWN_PROFILE, 0, SCHEDULER, _NEWEST)
-        self._table.whys[handles] = text(Reason.UNKNOWN_PROFILE, profile)
+        self._lines.put(handles, text(Reason.UNKNOWN_PROFILE, profile))
 
     def _park(self, now_us: int, body: Unplaced, handles: I64s, items: I64s) -> None:
         rows = body.rows
@@ -76,7 +80,7 @@ class Refusals:
                 wakes |= SCHEDULER
             mask = wakes or int(Wake.ALL)
             self._note(now_us, parked, reason, argument, mask, (body.term, body.generation))
-            self._table.whys[parked] = line
+            self._lines.put(parked, line)
 
     def _note(
         self, now_us: int, handles: I64s, reason: int, argument: int, mask: int, seen: Stamp

@@ -14,7 +14,17 @@ import msgspec
 
 from cell.columns import Table, schema
 from cell.link import Frame, Hello
-from cell.messages import Ability, Arrive, Assign, Command, Plan, Settle, State, Unplaced
+from cell.messages import (
+    Ability,
+    Arrive,
+    Assign,
+    Command,
+    Explain,
+    Plan,
+    Settle,
+    State,
+    Unplaced,
+)
 from godel.v1 import link_pb2
 
 BODIES: dict[type, str] = {
@@ -27,6 +37,7 @@ BODIES: dict[type, str] = {
     Command: "command",
     Settle: "settle",
     Arrive: "arrive",
+    Explain: "explain",
 }
 """Cell types that travel in a frame, with the frame's field."""
 _TYPES = {name: kind for kind, name in BODIES.items()}

@@ -71,6 +71,10 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the Lease by which binders elect the one that leads."""
     scheduler_name: str = "godel-scheduler"
     """Pods that name this scheduler are ours."""
+    tells_per_second_max: Positive = 20
+    """Pods that are told why they wait, in their condition and by an event; more wait longer."""
+    success_events: bool = False
+    """Whether every pod that we bind gets an event `Scheduled`: one more write each."""
 
 
 class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):

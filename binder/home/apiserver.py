@@ -41,13 +41,15 @@ from cell.home import (
     Code,
     HomeEvent,
     LeaseLost,
+    Line,
     ObjectState,
     ObjectView,
     Relisted,
+    Tell,
     Watched,
     WatchLost,
 )
-from cell.messages import ClaimState
+from cell.messages import ClaimState, Explain
 from cell.reasons import Reason, Refusal, Status
 from cell.unit import CommandOp, Commands, Verdict
 
@@ -89,6 +91,15 @@ class ApiServerHome:
     def refusal(self) -> Refusal | None:
         """Nodes are the API server's."""
         return Refusal(Status.FAILED_PRECONDITION, "", "nodes are registered in the API server")
+
+    def explain(self, explain: Explain) -> list[Effect]:
+        """Passed on: whoever tells knows what the home says already."""
+        rows, lines = explain.rows, explain.lines
+        if not self._desk.is_leading or not (rows.line < len(lines)).all():
+            return []
+        uids = zip(rows.uid_hi.tolist(), rows.uid_lo.tolist(), rows.line.tolist(), strict=True)
+        told = [Line(hi, lo, lines[line]) for hi, lo, line in uids]
+        return [Tell(tuple(self._forming.spread(told)))]
 
     def take_nodes(self, asked: Asked) -> list[Effect]:
         """Never called: requests are refused."""

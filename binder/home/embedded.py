@@ -18,7 +18,7 @@ from binder.streams import DispatcherStream
 from binder.view import changes_of
 from cell.effects import Effect, Persist, Publish
 from cell.home import HomeEvent
-from cell.messages import ClaimState
+from cell.messages import ClaimState, Explain
 from cell.reasons import Refusal, Wake
 from cell.unit import Commands, Verdict
 
@@ -58,6 +58,10 @@ class EmbeddedHome:
     def take_commands(self, now_us: int, run: Commands, klass: NDArray[np.int32]) -> list[Effect]:
         """Judge and commit a run of commands of one op."""
         return self._commit(judge(self._ledger, run, klass))
+
+    def explain(self, explain: Explain) -> list[Effect]:
+        """Who asks, asks the dispatcher."""
+        return []
 
     def take_nodes(self, asked: Asked) -> list[Effect]:
         """Commit node changes; claims on removed nodes fail in the same record."""

@@ -11,7 +11,7 @@ of a member that is held back neither the ledger nor the dispatcher knows.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -25,6 +25,7 @@ from cell.home import (
     GangState,
     HomeGang,
     HomeUnit,
+    Line,
     Note,
     ObjectState,
     ObjectView,
@@ -34,6 +35,7 @@ from cell.home import (
     RecordView,
     Relisted,
     Replica,
+    Tell,
     Watched,
     Write,
 )
@@ -62,6 +64,7 @@ class Forming:
         self._left: list[ObjectView] = []
         """Names that are left, told behind the new ones: the room is never free between."""
         self._states: list[GangState] = []
+        self._lines: list[Line] = []
 
     @property
     def wake_at_us(self) -> int:
@@ -127,9 +130,20 @@ class Forming:
         return call
 
     def notes(self) -> list[Effect]:
-        """How gangs stand that stand otherwise than was said last."""
+        """How gangs stand that stand otherwise than was said last, and why members are held."""
         states, self._states = self._states, []
-        return [Note(tuple(states))] if states else []
+        lines, self._lines = self._lines, []
+        told: list[Effect] = [Tell(tuple(lines))] if lines else []
+        return [Note(tuple(states)), *told] if states else told
+
+    def spread(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Lines about units as lines about the units of which they are formed."""
+        for line in lines:
+            uid = line.uid_hi, line.uid_lo
+            group = self._group_of.get(uid)
+            is_formed = group is not None and group.unit_uid == uid
+            seated = group.seats if group is not None and is_formed else [uid]
+            yield from (Line(*member, line.text) for member in seated)
 
     # Taking it in
 
@@ -213,7 +227,8 @@ class Forming:
             self._decide(now_us, group)
             names = list(group.members)
         for uid in names:
-            self._tell(group, uid, is_news=uid in shown)
+            self._show(group, uid, is_news=uid in shown)
+        self._explain(group, names)
         if (names or not group.members) and (state := group.state()) != group.shown:
             group.shown = state
             self._states.append(state)
@@ -257,7 +272,7 @@ class Forming:
         group.unit, group.seats = None, {}
         group.turn += 1
 
-    # Telling
+    # Showing
 
     def _standing(self) -> list[HomeUnit]:
         """All units that members are, or have formed."""
@@ -268,7 +283,19 @@ class Forming:
             units += [unit for unit in alone if not unit.is_over]
         return units
 
-    def _tell(self, group: Group, uid: Uid, *, is_news: bool) -> None:
+    def _explain(self, group: Group, names: list[Uid]) -> None:
+        """Why members among these are held back, where that is news."""
+        why = group.why_held()
+        for uid in names:
+            member = group.members.get(uid)
+            if member is None:
+                continue
+            is_held = member.is_waiting and member.told is None
+            if is_held and member.said != why:
+                self._lines.append(Line(*uid, why))
+            member.said = why if is_held else ""
+
+    def _show(self, group: Group, uid: Uid, *, is_news: bool) -> None:
         """Show a member's object under the name that it has now."""
         member = group.members[uid]
         view, before = member.view, member.told

@@ -34,6 +34,8 @@ class Member(msgspec.Struct):
     unit: HomeUnit
     view: ObjectView | None = None
     told: Replica | None = None
+    said: str = ""
+    """Why it is held back, as people were told last."""
 
     @property
     def single(self) -> Replica:
@@ -135,6 +137,17 @@ class Group(msgspec.Struct):
             counts[member.group] += 1
         made = tuple(_all_of(groups.get(i, other), count) for i, count in enumerate(counts))
         return HomeUnit(*uid, record.key, groups=made), seats
+
+    def why_held(self) -> str:
+        """Why a waiting member without a seat is held back, for people."""
+        if self.spec is None:
+            return f"there is no PodGroup {self.key.partition('/')[2]}"
+        if self.is_timed_out:
+            return "the time of its PodGroup is over"
+        if self.unit is not None:
+            return f"waits until the first {self.spec.min} pods of its PodGroup are bound"
+        state = self.state()
+        return f"{state.ready} of {state.wanted} pods of its PodGroup can be placed"
 
     def state(self) -> GangState:
         """How it stands, for people."""

@@ -16,6 +16,7 @@ from binder.requests import Asked
 from binder.streams import DispatcherStream
 from cell.effects import Effect
 from cell.home import HomeEvent
+from cell.messages import Explain
 from cell.reasons import Refusal
 from cell.unit import Commands
 
@@ -44,6 +45,9 @@ class Home(Protocol):
 
     def take_commands(self, now_us: int, run: Commands, klass: NDArray[np.int32]) -> list[Effect]:
         """Judge and commit a run of commands of one op."""
+
+    def explain(self, explain: Explain) -> list[Effect]:
+        """Tell people why units wait, where this home is asked for that."""
 
     def take_nodes(self, asked: Asked) -> list[Effect]:
         """Commit what a request changes of nodes."""

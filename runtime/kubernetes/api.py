@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -276,3 +277,9 @@ def said(reply: Reply) -> str:
         return _STATUS.decode(reply.body).message
     except msgspec.MsgspecError:
         return reply.body[:200].decode(errors="replace")
+
+
+def micro_time(now_us: int) -> str:
+    """MicroTime of Kubernetes; people read it, we do not."""
+    at = datetime.fromtimestamp(now_us / 1_000_000, UTC)
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -92,9 +92,15 @@ class AllPods(Collection):
 
     path = "/api/v1/pods"
 
-    def __init__(self, pods: Pods, on_seen: Callable[[Seen], None]) -> None:
+    def __init__(
+        self,
+        pods: Pods,
+        on_seen: Callable[[Seen], None],
+        on_listed: Callable[[set[Name]], None],
+    ) -> None:
         self._pods = pods
         self._on_seen = on_seen
+        self._on_listed = on_listed
         self._views: list[ObjectView] = []
         self._units: list[HomeUnit] = []
         self._names: set[Name] = set()
@@ -115,6 +121,7 @@ class AllPods(Collection):
     def listed(self) -> Relisted:
         """See Collection."""
         self._pods.forget_others(self._names)
+        self._on_listed(self._names)
         listed = Relisted(0, tuple(self._views), (), (), tuple(self._units))
         self.begin()
         return listed

@@ -79,12 +79,17 @@ class KubernetesHome:
         scheduler_name: str,
         put: Callable[[HomeEvent], None],
         log: Log,
-        on_seen: Callable[[Seen], None] = lambda seen: None,
         may_write: Permit = lambda: True,
     ) -> None:
         self._api = api
         self._put = put
         self._log = log
+        self.on_seen: Callable[[Seen], None] = lambda seen: None
+        """Called with each pod as it is listed or watched."""
+        self.on_listed: Callable[[set[Name]], None] = lambda names: None
+        """Called with all pods there are, behind `on_seen` of each."""
+        self.on_bound: Callable[[Name, str], None] = lambda name, node: None
+        """Called when the server has taken a binding of ours."""
         self._may_write = may_write
         self._writing: set[asyncio.Task[Any]] = set()
         self._doubt_until = 0.0
@@ -96,7 +101,9 @@ class KubernetesHome:
         self._collections = (
             Nodes(log),
             AllPodGroups(self.groups),
-            AllPods(self.pods, on_seen),
+            AllPods(
+                self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
+            ),
             Requests(Placements(self.records, log)),
         )
         self._missed: set[str] = set()
@@ -158,6 +165,8 @@ class KubernetesHome:
         }
         code, _ = await self._write("POST", f"{_path(name)}/binding", body)
         self._put(Answered(call.call, code))
+        if code is Code.OK:
+            self.on_bound(name, call.node)
 
     async def _evict(self, call: Evict, name: Name) -> None:
         body = {

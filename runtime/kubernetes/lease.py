@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from runtime.clock import Clock
-from runtime.kubernetes.api import Api, NotSent, Reply, Unknown, said
+from runtime.kubernetes.api import Api, NotSent, Reply, Unknown, micro_time, said
 from runtime.log import Log
 
 LEASE_NAME = "godel-binder"
@@ -224,7 +223,7 @@ class Lease:
             "kind": "Lease",
             "metadata": self._name,
         }
-        time = _time(self._clock.now_us())
+        time = micro_time(self._clock.now_us())
         spec = {**self._spec(), "holderIdentity": holder, "leaseTransitions": term}
         if not holder or not self._is_ours():
             spec["acquireTime"] = time
@@ -272,9 +271,3 @@ class Lease:
         if why != self._complaints.get(method):
             self._complaints[method] = why
             self._log.error("the lease cannot be had", why=why)
-
-
-def _time(now_us: int) -> str:
-    """MicroTime of Kubernetes; people read it, we do not."""
-    at = datetime.fromtimestamp(now_us / _US, UTC)
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

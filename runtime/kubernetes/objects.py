@@ -32,6 +32,14 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 class _Status(msgspec.Struct):
     phase: str = ""
+    conditions: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
 
 
 class _Pod(msgspec.Struct):
@@ -58,7 +66,11 @@ class _SpecHead(msgspec.Struct, rename="camel"):
 _POD = msgspec.json.Decoder(_Pod)
 _HEAD = msgspec.json.Decoder(_SpecHead)
 _LABELLED = msgspec.json.Decoder(_Labelled)
+_CONDITIONS = msgspec.json.Decoder(list[_Condition])
+SCHEDULED = "PodScheduled"
+UNSCHEDULABLE = "Unschedulable"
 _DEMAND_UNKNOWN = ClassSpec()
+Uid = tuple[int, int]
 
 
 class Name(msgspec.Struct, frozen=True, order=True):
@@ -84,14 +96,24 @@ class Name(msgspec.Struct, frozen=True, order=True):
         return UUID(self.uid).int
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """What a pod says of its placing: whether PodScheduled is False, and for want of what."""
+
+    is_false: bool = False
+    message: str = ""
+    """With reason Unschedulable; any other counts as none."""
+
+
 class Seen(msgspec.Struct, frozen=True):
     """A pod as shown. `unit`: that of a pod of ours, over once it holds no room and wants none;
-    `refusal` says why a pod cannot be placed though it is ours and waits."""
+    `refusal` says why a pod cannot be placed though it is ours and waits; `condition` is there for
+    pods that wait for us."""
 
     name: Name
     view: ObjectView
     unit: HomeUnit | None = None
     refusal: str = ""
+    condition: Condition | None = None
 
 
 class _Spec(msgspec.Struct, frozen=True):
@@ -132,7 +154,19 @@ class Pods:
         unit = spec.unit
         if unit is not None and _is_over(state, head):
             unit = msgspec.structs.replace(unit, is_over=True)
-        return Seen(name, view, unit, spec.refusal if state is ObjectState.PENDING else "")
+        if state is not ObjectState.PENDING or not self._is_ours(head):
+            return Seen(name, view, unit)
+        return Seen(name, view, unit, spec.refusal, _condition(pod.status))
+
+    def of_unit(self, uid: Uid) -> tuple[Name, ...]:
+        """The pods that stand for a unit."""
+        name = self.by_replica.get(Replica(*uid))
+        return () if name is None else (name,)
+
+    def unit_of(self, name: Name) -> Uid:
+        """The unit for which a pod stands."""
+        replica = name.replica
+        return replica.uid_hi, replica.uid_lo
 
     def forget_others(self, kept: set[Name]) -> None:
         """A list has shown that there are only these."""
@@ -145,13 +179,14 @@ class Pods:
         change until the last one is gone, and nobody is to place it before."""
         found = self._specs.get(name)
         if found is None:
-            is_gated = bool(head.scheduling_gates)
-            is_ours = head.scheduler_name == self._scheduler_name and not is_gated
-            found = _read_spec(name, raw, is_ours=is_ours)
+            found = _read_spec(name, raw, is_ours=self._is_ours(head))
             self.by_replica[name.replica] = name
-            if not is_gated:
+            if not head.scheduling_gates:
                 self._specs[name] = found
         return found
+
+    def _is_ours(self, head: _SpecHead) -> bool:
+        return head.scheduler_name == self._scheduler_name and not head.scheduling_gates
 
 
 def _read_spec(name: Name, raw: msgspec.Raw | bytes, *, is_ours: bool) -> _Spec:
@@ -189,6 +224,15 @@ def _unit(name: Name, needs: PodNeeds, gang: str) -> HomeUnit:
         groups=(group,),
         gang=gang,
     )
+
+
+def _condition(status: _Status) -> Condition:
+    for each in _CONDITIONS.decode(status.conditions):
+        if each.type == SCHEDULED:
+            is_false = each.status == "False"
+            is_told = is_false and each.reason == UNSCHEDULABLE
+            return Condition(is_false, each.message if is_told else "")
+    return Condition()
 
 
 def _is_over(state: ObjectState, head: _SpecHead) -> bool:

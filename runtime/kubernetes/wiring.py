@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from cell.effects import Tick
+from cell.home import Call, Note, Tell
 from runtime.config import BadConfig, KubernetesSettings
 from runtime.kubernetes.access import Access, NoAccess
 from runtime.kubernetes.api import Api, Permit
+from runtime.kubernetes.events import BOUND_WRITERS, Events, Refusals, Successes
 from runtime.kubernetes.home import KubernetesHome
+from runtime.kubernetes.telling import WRITERS, Telling
 from runtime.loop import Shell
 
 
@@ -23,25 +26,52 @@ def access(settings: KubernetesSettings) -> Access:
 
 
 class Follow:
-    """Follows the API server for a shell's core, and performs its calls while it may."""
+    """Follows the API server for a shell's core, performs its calls while it may, and tells people;
+    `name` is the service's."""
 
     def __init__(
-        self, shell: Shell, access: Access, settings: KubernetesSettings, may_write: Permit
+        self,
+        shell: Shell,
+        access: Access,
+        settings: KubernetesSettings,
+        name: str,
+        may_write: Permit,
     ) -> None:
         self._shell = shell
         self._api = Api(access)
-        self._home = KubernetesHome(
+        self._home = home = KubernetesHome(
             self._api, settings.scheduler_name, shell.put, shell.log, may_write=may_write
         )
-        shell.on_call = self._home.perform
+        # Connections of its own: telling never stands before a binding.
+        writers = WRITERS + (BOUND_WRITERS if settings.success_events else 0)
+        self._telling_api = api = Api(access, writers)
+        refusals = Refusals(shell.log)
+        events = Events(api, settings.scheduler_name, name, refusals, may_write)
+        pace = settings.tells_per_second_max
+        self._telling = telling = Telling(api, home.pods, events, refusals, pace, may_write)
+        home.on_seen, home.on_listed = telling.see, telling.listed
+        self._runs = [telling.run]
+        if settings.success_events:
+            successes = Successes(events, shell.log)
+            home.on_bound = successes.put
+            self._runs.append(successes.run)
+        shell.on_call = self._perform
+
+    def _perform(self, effect: Call | Note | Tell) -> None:
+        if isinstance(effect, Tell):
+            self._telling.tell(effect)
+        else:
+            self._home.perform(effect)
 
     async def run(self) -> None:
         """Run until cancelled."""
         await self._api.open()
+        await self._telling_api.open()
         try:
             # Whatever the core asks of its home begins with a Tick.
             self._shell.put(Tick())
-            await asyncio.Event().wait()
+            await asyncio.gather(*(run() for run in self._runs))
         finally:
             await self._home.close()
+            await self._telling_api.close()
             await self._api.close()

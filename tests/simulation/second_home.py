@@ -3,8 +3,8 @@
 Beside the cores' own faults: calls lost, late or throttled, a slow watch with gaps, a lease that is
 lost, others who bind, delete and add objects. Rules here: our binding takes effect only while the
 ledger charges its room, never for what was told to have ended; without the lease nothing is
-written; in the end objects, ledger and dispatcher agree, no gang is torn by our doing, and no
-record is left behind.
+written; in the end objects, ledger and dispatcher agree, no gang is torn by our doing, no record is
+left behind, and who waits is told why.
 """
 
 from __future__ import annotations
@@ -17,9 +17,20 @@ from binder.config import BinderConfig
 from binder.home.apiserver import ApiServerBinder
 from binder.records import Record as BinderRecord
 from cell.classes import decode
-from cell.home import Evict, HomeUnit, LeaseLost, ObjectState, ObjectView, Post, Replica, Write
+from cell.home import (
+    Evict,
+    HomeUnit,
+    LeaseLost,
+    ObjectState,
+    ObjectView,
+    Post,
+    Replica,
+    Tell,
+    Write,
+)
 from cell.link import DERIVED
 from cell.messages import ClaimState
+from cell.reasons import Wake
 from cell.unit import Phase, uid_of
 from dispatcher.config import DispatcherConfig
 from dispatcher.core import DispatcherCore
@@ -45,6 +56,8 @@ STALE_US = SECOND
 LOST_AT_WRITE_RATIO = 0.02
 """How often the lease is lost while a record is being written."""
 OVER = ("DONE", "FAILED", "CANCELLED")
+PARKED = {wake.name for wake in Wake if wake}
+"""What may wake a unit tells that it is parked."""
 
 
 class SecondHome(Simulation):
@@ -58,6 +71,8 @@ class SecondHome(Simulation):
         their gangs are torn is not our doing."""
         self._made: set[str] = set()
         self._strangers = 0
+        self._lines: dict[tuple[int, int], str] = {}
+        """Why units wait, as the present binder was told."""
         self._life_without_lease = 0
         """The life of the binder that has lost its lease, if it has not ended."""
         super().__init__(seed)
@@ -97,7 +112,19 @@ class SecondHome(Simulation):
 
         node = self._add("binder", "binder", BinderRecord, make)
         node.hello_fields = {"features": (DERIVED,)}
-        node.home = lambda call: self.server.call(node, call)
+        node.home = lambda effect: self._perform(node, effect)
+
+    def _perform(self, node: Node, effect: Any) -> None:
+        if isinstance(effect, Tell):
+            self._lines.update({(line.uid_hi, line.uid_lo): line.text for line in effect.lines})
+        else:
+            self.server.call(node, effect)
+
+    def started(self, node: Node) -> None:
+        """A new binder knows nothing of what its former life was told."""
+        super().started(node)
+        if node.role == "binder":
+            self._lines.clear()
 
     def _own_faults(self) -> dict[str, Callable[[], None]]:
         luck, server = self.world.random, self.server
@@ -350,6 +377,14 @@ class SecondHome(Simulation):
             if unit.word.upper() not in OVER and uid_of(unit.key) not in self.server.units:
                 yield Broken("units that are over end", f"is {unit.word}", unit.key)
         yield from self._torn_gangs()
+        yield from self._untold()
+
+    def _untold(self) -> Iterator[Broken]:
+        """Who waits is told why: what the dispatcher knows of a parked unit, the binder knows."""
+        for view in self._listed():
+            told = self._lines.get(uid_of(view.key), "")
+            if PARKED & set(view.wakes) and told != view.why:
+                yield Broken("who waits is told why", f"{view.why!r}, told {told!r}", view.key)
 
     def _torn_gangs(self) -> Iterator[Broken]:
         for view in self._listed():

@@ -39,6 +39,7 @@ class Frame(_message.Message):
     COMMAND_FIELD_NUMBER: _builtins.int
     SETTLE_FIELD_NUMBER: _builtins.int
     ARRIVE_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     session: _builtins.int
     """Number of the session, picked by the dialer; it only grows."""
     seq: _builtins.int
@@ -83,6 +84,10 @@ class Frame(_message.Message):
     def arrive(self) -> Global___Arrive:
         """Binder to dispatcher."""
 
+    @_builtins.property
+    def explain(self) -> Global___Explain:
+        """Dispatcher to binder."""
+
     def __init__(
         self,
         *,
@@ -98,12 +103,13 @@ class Frame(_message.Message):
         command: Global___Command | None = ...,
         settle: Global___Settle | None = ...,
         arrive: Global___Arrive | None = ...,
+        explain: Global___Explain | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "arrive", b"arrive", "assign", b"assign", "body", b"body", "command", b"command", "hello", b"hello", "plan", b"plan", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "arrive", b"arrive", "assign", b"assign", "body", b"body", "command", b"command", "explain", b"explain", "hello", b"hello", "plan", b"plan", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "arrive", b"arrive", "assign", b"assign", "body", b"body", "command", b"command", "hello", b"hello", "plan", b"plan", "sent_at_us", b"sent_at_us", "seq", b"seq", "session", b"session", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ability", b"ability", "arrive", b"arrive", "assign", b"assign", "body", b"body", "command", b"command", "explain", b"explain", "hello", b"hello", "plan", b"plan", "sent_at_us", b"sent_at_us", "seq", b"seq", "session", b"session", "settle", b"settle", "state", b"state", "unplaced", b"unplaced"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "assign", "unplaced", "ability", "plan", "state", "command", "settle", "arrive"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["hello", "assign", "unplaced", "ability", "plan", "state", "command", "settle", "arrive", "explain"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1088,3 +1094,63 @@ class Arrive(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Arrive: _TypeAlias = Arrive  # noqa: Y015
+
+@_typing.final
+class WhyRows(_message.Message):
+    """Units that wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UID_HI_FIELD_NUMBER: _builtins.int
+    UID_LO_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    uid_hi: _builtins.bytes
+    """uint64: high half of the unit's uid."""
+    uid_lo: _builtins.bytes
+    """uint64: low half of the unit's uid."""
+    line: _builtins.bytes
+    """uint32: index of the line in the message."""
+    def __init__(
+        self,
+        *,
+        uid_hi: _builtins.bytes = ...,
+        uid_lo: _builtins.bytes = ...,
+        line: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "uid_hi", b"uid_hi", "uid_lo", b"uid_lo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WhyRows: _TypeAlias = WhyRows  # noqa: Y015
+
+@_typing.final
+class Explain(_message.Message):
+    """Why units wait, for people; a unit's newest line counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> Global___WhyRows:
+        """The units."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is said of them."""
+
+    def __init__(
+        self,
+        *,
+        rows: Global___WhyRows | None = ...,
+        lines: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explain: _TypeAlias = Explain  # noqa: Y015
