@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,7 +27,7 @@ class Services(Embedded):
             "scheduler_name": OURS,
             "namespace": namespace,
         }
-        self.of_binder = {"home": "kubernetes", "kubernetes": kubernetes}
+        self.of_binder: dict[str, Any] = {"home": "kubernetes", "kubernetes": kubernetes}
         self.configure("binder", self.of_binder)
         self.configure("dispatcher", {"home": "kubernetes"})
 
