@@ -33,7 +33,10 @@ def get(
     reach: Reach,
     output: str,
 ) -> None:
-    """Show units by name, or all of them; with one name, its replicas too."""
+    """Show units by name, or all of them; with one name, its replicas too.
+
+    A pod is a unit whose key is NAMESPACE/NAME/UID; NAMESPACE/NAME finds it as well.
+    """
     if names and (prefix or word or limit or summary):
         raise Stop(BAD_INPUT, "names stand alone: --prefix, --word, --limit, --summary list units")
     if not names:
@@ -49,15 +52,34 @@ def _views(reach: Reach, name: str, keys: Iterable[str]) -> list[Any]:
     """What a service says of each key; the first unknown one ends the command."""
     if not keys:
         return []
-    from godel.v1 import placement_pb2, release_pb2
+    from godel.v1 import release_pb2
     from runtime.cli.connect import service
 
     with service(reach, name) as stub:
         if name == "dispatcher":
-            requests = [placement_pb2.GetRequest(key=key) for key in keys]
-            return [stub.Get(each, timeout=reach.timeout) for each in requests]
+            return [view for key in keys for view in _units(stub, key, reach.timeout)]
         named = [release_pb2.GetRollingsetRequest(name=key) for key in keys]
         return [stub.GetRollingset(each, timeout=reach.timeout) for each in named]
+
+
+def _units(stub: Any, key: str, timeout: float) -> list[Any]:
+    """The unit of a key; of a pod's NAMESPACE/NAME those of all pods that have had this name, for
+    their keys end with the pod's uid. Raises RpcError when there is none."""
+    import grpc
+
+    from godel.v1 import placement_pb2
+
+    try:
+        return [stub.Get(placement_pb2.GetRequest(key=key), timeout=timeout)]
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND or key.count("/") != 1:
+            raise
+        request = placement_pb2.ListRequest(prefix=f"{key}/")
+        replies = stub.List(request, timeout=timeout)
+        found = [unit.key for reply in replies for unit in reply.units]
+        if not found:
+            raise
+    return [stub.Get(placement_pb2.GetRequest(key=each), timeout=timeout) for each in found]
 
 
 def _show(views: list[Any], output: str) -> None:

@@ -65,6 +65,17 @@ def test_one_unit_as_json_is_an_object_of_the_apis_fields(godel: Godel, cell: Ca
     assert shown["replicas"] == [{"group": 0, "ordinal": 0, "phase": "WAITING", "node": ""}]
 
 
+def test_a_pod_is_found_without_its_uid(godel: Godel, cell: CannedCell) -> None:
+    know(cell, a_waiting("shop/web/u-1"), a_unit("shop/web-2/u-2"), a_unit("shop/api/u-3"))
+    assert godel("get", "shop/web", "-o", "json").json()["key"] == "shop/web/u-1"
+    assert godel("get", "shop/api", "shop/web", "-o", "name").out.split() == [
+        "unit/shop/api/u-3",
+        "unit/shop/web/u-1",
+    ]
+    unknown = godel("get", "shop/we")
+    assert (unknown.code, "shop/we" in unknown.err) == (5, True)
+
+
 def test_several_units_as_yaml_are_a_list(godel: Godel, cell: CannedCell) -> None:
     know(cell, a_unit("a"), a_unit("b"))
     shown = yaml.safe_load(godel("get", "a", "b", "-o", "yaml").out)
