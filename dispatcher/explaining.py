@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.messages import EXPLAIN_ROWS_MAX, Explain, WhyRows
-from dispatcher.codes import State
+from dispatcher.codes import IS_QUEUED, State
 from dispatcher.columns import I64s
 from dispatcher.table import Table
 
@@ -43,11 +43,11 @@ class Lines:
             self._fresh = [known[self._table.units.state[known] == State.PARKED]]
 
     def cut(self) -> list[Explain]:
-        """What is to be told now."""
+        """What is to be told now, also of units that something woke in the same call."""
         if not self._fresh:
             return []
         handles, self._fresh = np.unique(np.concatenate(self._fresh)), []
-        handles = self._take_news(handles[self._table.units.state[handles] == State.PARKED])
+        handles = self._take_news(handles[IS_QUEUED[self._table.units.state[handles]]])
         parts = range(0, len(handles), EXPLAIN_ROWS_MAX)
         return [self._message(handles[at : at + EXPLAIN_ROWS_MAX]) for at in parts]
 

@@ -62,7 +62,7 @@ def _views(reach: Reach, name: str, keys: Iterable[str]) -> list[Any]:
         return [stub.GetRollingset(each, timeout=reach.timeout) for each in named]
 
 
-def _units(stub: Any, key: str, timeout: float) -> list[Any]:
+def _units(stub: Any, key: str, timeout: float | None) -> list[Any]:
     """The unit of a key; of a pod's NAMESPACE/NAME those of all pods that have had this name, for
     their keys end with the pod's uid. Raises RpcError when there is none."""
     import grpc
