@@ -35,8 +35,9 @@ RETRY_SECONDS = 30.0
 REST_SECONDS = 1.0
 """After so long a rest that many seconds' worth of pods may be told at once."""
 STRATEGIC_MERGE = "application/strategic-merge-patch+json"
-_GONE = (404, 409, 422)
-"""Another pod has the name, or none: the server will not change its uid."""
+_GONE = (404, 409)
+_OTHER_UID = b'"field":"metadata.uid"'
+"""In a 422: another pod has the name, and the server does not change its uid (no 409)."""
 
 
 class Bucket:
@@ -171,7 +172,7 @@ class Telling:
         waiting, line = self._waiting[name], self._line(name)
         waiting.is_busy = True
         reply = await self._patch(name, waiting.condition, line)
-        if reply is not None and reply.status in _GONE:
+        if reply is not None and _is_gone(reply):
             return  # The watch will say so.
         if reply is not None and reply.status == 200:
             self._written(waiting, line, reply)
@@ -221,6 +222,11 @@ class Telling:
             )
         except (NotSent, Unknown):
             return None
-        if reply.status not in _GONE:
+        if not _is_gone(reply):
             self._refusals.note("PATCH pods/status", reply)
         return reply
+
+
+def _is_gone(reply: Reply) -> bool:
+    """Whether a status was refused because the pod is no more."""
+    return reply.status in _GONE or (reply.status == 422 and _OTHER_UID in reply.body)

@@ -1,8 +1,8 @@
 """`make bench-k8s`: the Kubernetes home next to raw binding, a null client and kube-scheduler.
 
 Prints tables and writes build/bench/k8s.json. Options: --nodes 1000,5000 --rounds 5 --pods 4000
---paced 500 --legs raw,kube-scheduler,drain,null-client,created-bound. Nothing of the control plane
-waits for the disk, and no kubelet runs.
+--paced 500 --legs raw,kube-scheduler,drain,drain-events,null-client,created-bound; drain-events is
+drain with success events on. Nothing of the control plane waits for the disk, and no kubelet runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.controlplane.cluster import ControlPlane
 
 TARGET = Path("build/bench/k8s.json")
 RAW_CONNECTIONS = (8, 32, 128)
-LEGS = ("raw", "kube-scheduler", "drain", "null-client", "created-bound")
+LEGS = ("raw", "kube-scheduler", "drain", "drain-events", "null-client", "created-bound")
 PACED = ("null-client", "created-bound")
 PACED_SHARE = 0.2
 """Of the null client's rate."""
@@ -52,6 +52,7 @@ def _round(ground: Ground, options: argparse.Namespace) -> dict[str, LegOf]:
     others: dict[str, LegOf] = {
         "kube-scheduler": partial(legs.kube, ground, options.pods),
         "drain": partial(legs.drain, ground, options.pods),
+        "drain-events": partial(legs.drain, ground, options.pods, success_events=True),
         "null-client": partial(legs.null_client, ground, options.pods),
         "created-bound": partial(legs.created_bound, ground, options.pods),
     }

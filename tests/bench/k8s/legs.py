@@ -28,11 +28,12 @@ async def kube(ground: Ground, pods: int) -> Measured:
                 return await leg.drained(watcher, processes)
 
 
-async def drain(ground: Ground, pods: int) -> Measured:
-    """Our services find the backlog when they start."""
+async def drain(ground: Ground, pods: int, *, success_events: bool = False) -> Measured:
+    """Our services find the backlog when they start; perhaps with an event for each pod bound."""
     async with ground.leg(pods) as leg:
         await leg.create(OURS)
-        async with leg.watched() as watcher, ours(ground) as processes:
+        started = ours(ground, success_events=success_events)
+        async with leg.watched() as watcher, started as processes:
             return await leg.drained(watcher, processes)
 
 

@@ -34,7 +34,7 @@ def _drains(nodes: int, legs: Legs) -> list[Line]:
     raws = [name for name in legs if name.startswith(RAW)]
     measured = {
         name: (rates[name], legs[name])
-        for name in (*raws, "kube-scheduler", "drain")
+        for name in (*raws, "kube-scheduler", "drain", "drain-events")
         if name in legs
     }
     if raws:

@@ -40,12 +40,14 @@ def kube_scheduler(ground: Ground) -> Iterator[Processes]:
 
 
 @asynccontextmanager
-async def ours(ground: Ground) -> AsyncIterator[Processes]:
-    """Binder, dispatcher and two schedulers, all serving."""
+async def ours(ground: Ground, **kubernetes: object) -> AsyncIterator[Processes]:
+    """Binder, dispatcher and two schedulers, all serving; `kubernetes` are settings beside the
+    credentials."""
     with tempfile.TemporaryDirectory(prefix="godel-bench-") as directory:
         state = Path(directory)
         log = ground.cluster.folder / "services.log"
-        with services.processes(_commands(state, ground.kubeconfig), log) as running:
+        settings = {"kubeconfig": str(ground.kubeconfig), **kubernetes}
+        with services.processes(_commands(state, settings), log) as running:
             for name in running:
                 await services.until(state / f"{name}.sock", START_SECONDS)
                 await services.serving(state / f"{name}.sock")
@@ -55,9 +57,9 @@ async def ours(ground: Ground) -> AsyncIterator[Processes]:
             yield roles
 
 
-def _commands(state: Path, kubeconfig: Path) -> dict[str, list[str]]:
+def _commands(state: Path, kubernetes: dict[str, object]) -> dict[str, list[str]]:
     settings: dict[str, dict[str, Any]] = {
-        "binder": {"home": "kubernetes", "kubernetes": {"kubeconfig": str(kubeconfig)}},
+        "binder": {"home": "kubernetes", "kubernetes": kubernetes},
         "dispatcher": {"home": "kubernetes"},
     }
     found = {}

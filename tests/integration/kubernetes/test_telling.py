@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
+from runtime.kubernetes.access import Access
+from runtime.kubernetes.api import Api
+from runtime.kubernetes.events import Events, Refusals
+from runtime.kubernetes.objects import Condition, Name, Pods
+from runtime.kubernetes.telling import Telling
+from runtime.log import Log
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import BASE, NAMESPACE, account, install
 from tests.integration.embedded import until
@@ -17,6 +27,12 @@ from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.services import SERVICES, Services
 
 SECONDS = 30.0
+
+
+def yes() -> bool:
+    return True
+
+
 BLOCKER = "20"
 """Of the 32 CPUs of each of three nodes: a fourth pod of it finds no room."""
 NO_CPU = "no node fits: 3 insufficient cpu"
@@ -42,6 +58,18 @@ def shipped(plane: ControlPlane) -> Path:
     """The account that deploy/ gives the binder."""
     install(plane)
     return account(plane, "godel-binder")
+
+
+async def godel_get(services: Services, key: str) -> Any:
+    """What `godel get KEY` shows."""
+    state = ("--state", str(services.state))
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "runtime.cli", *state, "get", key, "-o", "json"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await program.communicate()
+    assert program.returncode == 0
+    return json.loads(out)
 
 
 class Shop:
@@ -114,9 +142,14 @@ async def test_who_finds_no_room_says_so_until_there_is_room(
             ("Warning", NO_CPU, "Scheduling")
         ]
         assert events[0]["reportingController"] == "godel-scheduler"
+        waiting = await godel_get(services, f"{namespace}/late")
+        assert (waiting["word"], waiting["why"]) == ("WAITING", NO_CPU)
         shop.delete("big1")
         await shop.bound("late")
         assert shop.condition("late")["status"] == "True"
+        bound = await godel_get(services, f"{namespace}/late")
+        assert bound["key"].startswith(f"{namespace}/late/")
+        assert [r["node"] for r in bound["replicas"]] == [shop.nodes()["late"]]
         assert len(shop.events("late")) == 1
         assert shop.events("late", "Scheduled") == []
         assert "refuses" not in services.log("binder")
@@ -183,3 +216,32 @@ async def test_success_is_told_where_that_is_asked_for(
         (event,) = await shop.until("an event", lambda: shop.events("small", "Scheduled"))
         assert event["type"] == "Normal"
         assert event["note"].startswith(f"Successfully assigned {namespace}/small to node-")
+
+
+async def test_pod_that_took_the_name_of_another_is_not_told_what_was_said_of_that(
+    bare_control_plane: ControlPlane,
+) -> None:
+    """The server refuses a status whose uid is not the pod's: with 422, as a field that cannot be
+    changed, where a Binding is refused with 409."""
+    plane = bare_control_plane
+    made = plane.admin.create("/api/v1/namespaces", {"metadata": {"generateName": "names-"}})
+    pods = f"/api/v1/namespaces/{made['metadata']['name']}/pods"
+    plane.admin.create(pods, a_pod("p"))
+    former = plane.admin.get(f"{pods}/p")
+    plane.admin.delete(f"{pods}/p?gracePeriodSeconds=0")
+    plane.admin.create(pods, a_pod("p"))
+    log = io.StringIO()
+    access = Access(str(plane.kubeconfig))
+    api = Api(access)
+    await api.open()
+    refusals = Refusals(Log("test", log))
+    found = Pods("godel-scheduler")
+    telling = Telling(api, found, Events(api, "a", "b", refusals, yes), refusals, 100, yes)
+    name = Name(made["metadata"]["name"], "p", former["metadata"]["uid"])
+    telling.see(found.take(msgspec.json.encode(former)))
+    reply = await telling._patch(name, Condition(), "line")
+    await api.close()
+    assert reply is not None
+    assert reply.status == 422
+    assert log.getvalue() == ""
+    assert "conditions" not in plane.admin.get(f"{pods}/p")["status"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cell.classes import ClassSpec
 from cell.home import ObjectState
 from runtime.fields import BadManifest
-from runtime.kubernetes.objects import Pods, Seen, node_of
+from runtime.kubernetes.objects import Condition, Pods, Seen, node_of
 
 UID = "0b8e7f3c-0000-4000-8000-00000000002a"
 OURS = "godel-scheduler"
@@ -30,6 +30,11 @@ def a_pod(phase: str = "Pending", *, version: int = 7, is_going: bool = False, *
     containers = [{"name": "c", "image": "i", "resources": requests}]
     whole = {"containers": containers, "schedulerName": OURS, **spec}
     return {"metadata": metadata, "spec": whole, "status": {"phase": phase}}
+
+
+def a_scheduled(status: str, reason: str) -> dict[str, str]:
+    """The condition that says whether a pod is placed."""
+    return {"type": "PodScheduled", "status": status, "reason": reason, "message": "no room"}
 
 
 def seen(pod: Any, pods: Pods | None = None, **fields: Any) -> Seen:
@@ -126,6 +131,39 @@ def test_pod_of_the_same_name_is_another() -> None:
     other = a_pod()
     other["metadata"]["uid"] = UID.replace("2a", "2b")
     assert seen(a_pod()).view.replica != seen(other).view.replica
+
+
+@pytest.mark.parametrize(
+    ("conditions", "want"),
+    [
+        (None, Condition()),
+        ([{"type": "Ready", "status": "False"}], Condition()),
+        ([a_scheduled("False", "Unschedulable")], Condition(True, "no room")),
+        ([a_scheduled("False", "SchedulingGated")], Condition(True, "")),
+        ([a_scheduled("True", "")], Condition()),
+    ],
+)
+def test_pod_that_waits_for_us_shows_what_it_says_of_its_placing(
+    conditions: list[Any] | None, want: Condition
+) -> None:
+    def shown(**spec: Any) -> Condition | None:
+        pod = a_pod(**spec)
+        if conditions is not None:
+            pod["status"]["conditions"] = conditions
+        return seen(pod).condition
+
+    assert shown() == want
+    assert shown(nodeName="n1") is None
+    assert shown(schedulerName="other") is None
+    assert shown(schedulingGates=[{"name": "later"}]) is None
+
+
+def test_unit_and_its_pod_are_found_by_each_other() -> None:
+    pods = Pods(OURS)
+    name = seen(a_pod(), pods).name
+    assert pods.of_unit(pods.unit_of(name)) == (name,)
+    seen(a_pod(version=8), pods, is_deleted=True)
+    assert pods.of_unit(pods.unit_of(name)) == ()
 
 
 def test_list_forgets_what_it_does_not_show() -> None:

@@ -36,6 +36,8 @@ class Server(Api):
         """(name of the pod, message or event's note), in order."""
         self.status = {"PATCH": 200, "POST": 201}
         self.is_silent = False
+        self.field = ""
+        """That a refusal names."""
         self.version = 100
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -55,6 +57,7 @@ class Server(Api):
             raise Unknown("silent")
         self.version += 1
         answer = {"metadata": {"resourceVersion": str(self.version)}, "message": "forbidden"}
+        answer |= {"details": {"causes": [{"field": self.field}]}}
         return Reply(self.status[method], msgspec.json.encode(answer))
 
     async def next(self, count: int) -> list[tuple[str, Any]]:
@@ -252,15 +255,38 @@ async def test_refusal_is_said_once_the_event_is_sent_and_it_is_tried_again(
     assert world.telling._waiting[a_name("a")].condition.message == NO_CPU
 
 
-@pytest.mark.parametrize("status", [404, 409])
+@pytest.mark.parametrize("status", [404, 409, 422])
 async def test_pod_whose_name_is_anothers_has_no_event(world: World, status: int) -> None:
-    world.server.status["PATCH"] = status
+    world.server.status["PATCH"], world.server.field = status, "metadata.uid"
     world.show("a")
     world.tell(NO_CPU, "a")
     assert await world.server.next(1) == [("a", NO_CPU)]
     await idle()
     assert world.server.written.empty()
     assert world.log.getvalue() == ""
+
+
+async def test_what_is_refused_for_another_field_is_said(world: World) -> None:
+    world.server.status["PATCH"], world.server.field = 422, "status.conditions"
+    world.show("a")
+    world.tell(NO_CPU, "a")
+    assert await world.server.next(2) == [("a", NO_CPU), ("event a", NO_CPU)]
+    assert "status=422" in world.log.getvalue()
+
+
+async def test_who_may_not_be_told_now_is_told_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
+    world.server.is_silent = True
+    world.show("a")
+    world.tell(NO_CPU, "a")
+    assert await world.server.next(2) == [("a", NO_CPU), ("a", NO_CPU)]
+    world.server.is_silent = False
+    while await world.server.next(1) != [("event a", NO_CPU)]:
+        pass
+    await idle()
+    assert world.telling._waiting[a_name("a")].condition.message == NO_CPU
 
 
 async def test_each_pod_bound_has_an_event_where_that_is_asked_for(world: World) -> None:
