@@ -93,6 +93,17 @@ class Gangs:
         items = self._api.get(path)["items"]
         return [i["metadata"]["name"] for i in items if i.get("status", {}).get("members")]
 
+    def why(self, pod: str) -> str:
+        """What the pod's condition says."""
+        conditions = self._api.get(f"{self._pods}/{pod}")["status"].get("conditions", [])
+        return "".join(c.get("message", "") for c in conditions if c["type"] == "PodScheduled")
+
+    async def says(self, pod: str, why: str) -> None:
+        async def is_so() -> bool:
+            return why in await asyncio.to_thread(self.why, pod)
+
+        await until(f"{pod} says {why}", is_so, PLACED_SECONDS)
+
     async def are_bound(self, *names: str) -> None:
         async def is_so() -> bool:
             return set(names) <= set(await asyncio.to_thread(self.bound))
@@ -119,8 +130,10 @@ async def test_gang_waits_for_its_members_then_is_bound_whole_and_late_ones_sing
     gangs.create_pods("other", "single")
     gangs.create_group("other", 1)
     await gangs.are_bound("single")
+    await gangs.says("a", "there is no PodGroup trio")
     gangs.create_group("trio", 3)
     await gangs.is_in("trio", "Pending")
+    await gangs.says("a", "2 of 3 pods of its PodGroup can be placed")
     assert gangs.bound() == ["single"]
     gangs.create_pods("trio", "c")
     await gangs.are_bound("a", "b", "c")
@@ -139,6 +152,7 @@ async def test_gang_without_room_for_all_binds_nobody_until_it_can(gangs: Gangs)
     gangs.create_pods("pair", "small")
     gangs.create_pods("pair", "large", cpu=ALL_CPU)
     await gangs.is_in("pair", "PreScheduling")
+    await gangs.says("small", "insufficient cpu")
     gangs.create_group("fits", 2)
     gangs.create_pods("fits", "x", "y")
     await gangs.are_bound("x", "y")
@@ -158,6 +172,7 @@ async def test_gang_whose_time_is_over_is_not_bound_any_more(gangs: Gangs) -> No
     gangs.create_pods("fits", "after")
     await gangs.are_bound("after")
     assert gangs.waiting() == ["one", "two"]
+    await gangs.says("two", "the time of its PodGroup is over")
 
 
 async def test_gangs_survive_the_death_of_the_binder(gangs: Gangs, services: Services) -> None:
