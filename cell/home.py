@@ -1,4 +1,4 @@
-"""What the binder and the API server say to each other in the Kubernetes home.
+"""What cores and the API server say to each other in the Kubernetes home: nearly all the binder's.
 
 The binder's core returns calls as effects and takes answers and watch deltas as events; the shell
 (or the simulator) performs them. The API server is the authority: calls may be lost, applied with
@@ -15,6 +15,7 @@ from enum import IntEnum
 import msgspec
 
 from cell.node import NodeSpec
+from cell.unit import UnitSpec
 
 
 class Replica(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -241,7 +242,28 @@ class Relist(msgspec.Struct, frozen=True, tag=True):
     call: int
 
 
-Call = Post | Read | Evict | Write | ReadRecord | Relist
+# What the dispatcher's core asks for
+
+
+class Create(msgspec.Struct, frozen=True, tag=True):
+    """Make a unit without objects. OK: the home has it, made now or before. CONFLICT: another unit
+    has its key. GONE: it will not have it, `why` says so. THROTTLED, UNKNOWN: ask again."""
+
+    call: int
+    unit: UnitSpec
+    is_known: bool = False
+    """The unit was there before: it is not made again, only compared; GONE: it has ended."""
+
+
+class Delete(msgspec.Struct, frozen=True, tag=True):
+    """End a unit without objects. OK; GONE: there is none, or it may not be, with `why`; THROTTLED,
+    UNKNOWN: ask again."""
+
+    call: int
+    key: str
+
+
+Call = Post | Read | Evict | Write | ReadRecord | Relist | Create | Delete
 
 
 class Note(msgspec.Struct, frozen=True, tag=True):
@@ -289,6 +311,8 @@ class Answered(msgspec.Struct, frozen=True, tag=True):
     """Of ReadRecord: the record."""
     version: int = 0
     """Of Write: the record's new version."""
+    why: str = ""
+    """Of Create and Delete: what stands in the way, for people."""
 
 
 class Watched(msgspec.Struct, frozen=True, tag=True):

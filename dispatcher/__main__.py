@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runtime.config import HomeKind, ServiceConfig, link_address, section
-from runtime.service import FLAGS, LINK_FLAG, Service, Wiring
+from runtime.config import HomeKind, KubernetesSettings, ServiceConfig, link_address, section
+from runtime.service import FLAGS, LINK_FLAG, Service, Task, Wiring
 
 if TYPE_CHECKING:
     import msgspec
 
     from dispatcher.core import DispatcherCore
+    from runtime.kubernetes.access import Access
     from runtime.loop import Shell
 
 
@@ -25,6 +26,8 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     """Where the binder listens for links."""
     home: HomeKind = HomeKind.EMBEDDED
     """With `kubernetes` nothing is kept here, and units come from the binder."""
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    """For `home: kubernetes`: where units of clients are made."""
 
 
 class Dispatcher(Service[Settings]):
@@ -39,6 +42,8 @@ class Dispatcher(Service[Settings]):
         "binder": "address of the binder's links (default STATE/binder-link.sock)",
     }
 
+    _access: Access | None = None
+
     def is_stored(self, settings: Settings) -> bool:
         """See Service."""
         return settings.home is HomeKind.EMBEDDED
@@ -51,6 +56,10 @@ class Dispatcher(Service[Settings]):
         from runtime.placement_api import PlacementLimits
 
         is_stored = self.is_stored(settings)
+        if not is_stored and self._access is None:
+            from runtime.kubernetes.wiring import access
+
+            self._access = access(settings.kubernetes)
         self._term = term if is_stored else Clock().now_us() // 1_000_000
         self._api = section(PlacementLimits, settings.api, "api")
         limits = section(DispatcherConfig, settings.limits)
@@ -91,7 +100,14 @@ class Dispatcher(Service[Settings]):
         binder = settings.binder or link_address(settings.state, "binder")
         identity = needed_to_dial(binder, settings.tls.link, "tls.link")
         dialer = Dialer(shell, binder, hello, "binder", settings.links, identity)
-        return Wiring((clients, peers), (dialer,))
+        return Wiring((clients, peers), (dialer, *self._tasks(shell, settings)))
+
+    def _tasks(self, shell: Shell, settings: Settings) -> tuple[Task, ...]:
+        if self._access is None:
+            return ()
+        from runtime.kubernetes.wiring import Forward
+
+        return (Forward(shell, self._access, settings.kubernetes),)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,6 +31,7 @@ from cell.effects import (
     Tick,
     WakeAt,
 )
+from cell.home import Answered
 from cell.link import DERIVED, Hello
 from cell.messages import (
     Ability,
@@ -59,6 +60,7 @@ from dispatcher.dictionary import Classes, Names
 from dispatcher.dispatching import Dispatch
 from dispatcher.explaining import Lines
 from dispatcher.flights import Flights
+from dispatcher.forwarding import Forwarding
 from dispatcher.grouping.gangs import Gangs, Seat
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.memory import Memory
@@ -80,7 +82,8 @@ _NOBODY = np.empty(0, np.int64)
 class DispatcherCore:
     """The whole dispatcher. Build, `restore` once, then `handle` events one by one.
 
-    Where units come from the home, by the binder, nothing `is_stored`: no requests, no records.
+    Where units come from the home, by the binder, nothing `is_stored`: no records, and what clients
+    ask for is asked of the home.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class DispatcherCore:
             self._gangs,
         )
         self._arrivals = Arrivals(table, self._waiting, self._amendments, self._settling)
+        self._forwarding = Forwarding(term, table, config)
         self._views = Views(table, self._router)
         self._binder = ""
         self._binder_term = 0
@@ -149,7 +153,7 @@ class DispatcherCore:
         """Records that stand for all records so far."""
         return list(self._memory.snapshot())
 
-    def handle(self, now_us: int, event: Event) -> list[Effect]:
+    def handle(self, now_us: int, event: Event | Answered) -> list[Effect]:
         """Take one event; the effects are to be done in order."""
         # 1. The event changes facts.
         self._sweep()
@@ -187,10 +191,12 @@ class DispatcherCore:
 
     # Events
 
-    def _take(self, now_us: int, event: Event) -> None:
+    def _take(self, now_us: int, event: Event | Answered) -> None:
         match event:
-            case Request(token=token, body=body):
-                self._answers = [Answer(token, self._answer(now_us, body))]
+            case Request():
+                self._answers = self._ask(now_us, event)
+            case Answered():
+                self._answers = self._forwarding.answered(event)
             case Received(body=Settle() as settle, peer=peer) if peer == self._binder:
                 self._on_settle(now_us, settle)
             case Received(body=Arrive() as arrive, peer=peer) if peer == self._binder:
@@ -218,11 +224,15 @@ class DispatcherCore:
             self._router.add(peer, hello)
             self._waiting.parked.wake(SCHEDULER)
 
+    def _ask(self, now_us: int, asked: Request) -> list[Effect]:
+        """The answer to a client, or what has to be asked of the home before."""
+        if not self._is_stored:
+            return self._forwarding.take(asked.token, asked.body)
+        return [Answer(asked.token, self._answer(now_us, asked.body))]
+
     def _answer(self, now_us: int, body: Any) -> Acks | Refusal:
         refused: Refused
         record: Record | None
-        if not self._is_stored:
-            return Refusal(Status.UNIMPLEMENTED, "", "units are made in the API server")
         try:
             match body:
                 case Submit():

@@ -70,9 +70,7 @@ class Batch(msgspec.Struct):
 
 def submit(table: Table, config: DispatcherConfig, now_us: int, body: Submit) -> Accepted:
     """Validate a batch and add what is new. Raises Malformed."""
-    _check_shape(body)
-    refused: Refused = {}
-    batch = _batch(table, body, refused)
+    batch, refused = check(table, body)
     if not len(batch.keys):
         return Accepted(0, {}, np.empty(0, np.int64), None)
     items = np.arange(len(batch.keys), dtype=np.int64)
@@ -89,6 +87,13 @@ def submit(table: Table, config: DispatcherConfig, now_us: int, body: Submit) ->
     # Doubles within a batch are the same unit or refused: only the first part adds any.
     (handles, record), *_ = taken
     return Accepted(len(batch.keys), refused, handles, record)
+
+
+def check(table: Table, body: Submit) -> tuple[Batch, Refused]:
+    """A batch in the table's numbers, and which of its units are refused. Raises Malformed."""
+    _check_shape(body)
+    refused: Refused = {}
+    return _batch(table, body, refused), refused
 
 
 def replay(table: Table, record: Submitted) -> I64s:
@@ -258,11 +263,7 @@ def _take(
             reason = "is in use for a unit with other content"
             refused[item] = Refusal(Status.ALREADY_EXISTS, "key", reason)
     is_new = ~is_known
-    over = is_new & _over_limit(table, config, batch, is_new)
-    for item in items[over].tolist():
-        limit = f"{config.units_max} units or {config.replicas_max} replicas are waiting or running"
-        refused[item] = Refusal(Status.RESOURCE_EXHAUSTED, "units", limit, config.retry_after_ms)
-    is_new &= ~over
+    is_new &= ~refuse_over_limit(table, config, batch, is_new, items, refused)
     if not is_new.any():
         return np.empty(0, np.int64), None
     if not is_new.all():
@@ -291,6 +292,22 @@ def add(table: Table, now_us: int, batch: Batch) -> tuple[I64s, Submitted]:
     )
     defs = Defs(table.classes.cut(), table.names.cut())
     return handles, Submitted(now_us, age, tuple(batch.keys.tolist()), units, batch.groups, defs)
+
+
+def refuse_over_limit(
+    table: Table,
+    config: DispatcherConfig,
+    batch: Batch,
+    is_new: NDArray[np.bool_],
+    items: I64s,
+    refused: Refused,
+) -> NDArray[np.bool_]:
+    """Which new units there is no room for; `items` are the batch's numbers in `refused`."""
+    over = is_new & _over_limit(table, config, batch, is_new)
+    for item in items[over].tolist():
+        limit = f"{config.units_max} units or {config.replicas_max} replicas are waiting or running"
+        refused[item] = Refusal(Status.RESOURCE_EXHAUSTED, "units", limit, config.retry_after_ms)
+    return over
 
 
 def _over_limit(

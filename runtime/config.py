@@ -66,7 +66,8 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     context: str = ""
     """Of the kubeconfig; "" for its present one."""
     namespace: str = ""
-    """Of the Lease; "" for that of the pod we are in, or `default`."""
+    """Of the Lease, and of PlacementRequests made for clients; "" for that of the pod we are in, or
+    `default`."""
     lease: str = "godel-binder"
     """Name of the Lease by which binders elect the one that leads."""
     scheduler_name: str = "godel-scheduler"

@@ -1,8 +1,7 @@
 """What PlacementRequests mean to the binder: units without objects, and records of gangs.
 
-A request with KIND_LABEL carries the record of a gang of pods; every other is a unit. Its spec
-names the fields of a unit (`own_kinds`), with those of a class under `class`. A unit that cannot be
-understood is left out and said in the log, until it is deleted.
+A request with KIND_LABEL carries the record of a gang of pods; every other is a unit (`specs`). One
+that cannot be understood is left out and said in the log, until it is deleted.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import msgspec
 
 from cell.home import HomeGroup, HomeUnit, RecordView
 from cell.unit import KEY_BYTES_MAX, UnitSpec, uid_of
-from runtime.fields import BadManifest, Fields
+from runtime.fields import BadManifest
 from runtime.kubernetes.records import (
     GANG,
     KIND_LABEL,
@@ -23,8 +22,8 @@ from runtime.kubernetes.records import (
     unit_key_of,
     view_of,
 )
+from runtime.kubernetes.specs import unit_of
 from runtime.log import Log
-from runtime.own_kinds import unit
 
 Requests = tuple[tuple[HomeUnit, ...], tuple[RecordView, ...]]
 
@@ -104,7 +103,7 @@ class Placements:
         name = f"{meta.namespace}/{meta.name}"
         key = spec.get("key") or f"{name}/{meta.uid}"
         try:
-            made, _ = unit(key, Fields(_flat(spec), "spec"), {})
+            made = unit_of(key, spec)
             if len(key.encode()) > KEY_BYTES_MAX:
                 raise BadManifest("spec.key", f"has more than {KEY_BYTES_MAX} bytes")
         except BadManifest as error:
@@ -137,12 +136,3 @@ def home_unit(spec: UnitSpec) -> HomeUnit:
         priority=spec.priority,
         groups=tuple(HomeGroup(g.klass.encoded(), g.count, g.min, g.pin) for g in spec.groups),
     )
-
-
-def _flat(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with the fields of classes beside those of their groups, without its key."""
-    groups = [
-        {**{name: value for name, value in group.items() if name != "class"}, **group["class"]}
-        for group in spec.get("groups") or []
-    ]
-    return {**{name: value for name, value in spec.items() if name != "key"}, "groups": groups}

@@ -7,10 +7,11 @@ import asyncio
 from cell.effects import Tick
 from cell.home import Call, Note, Tell
 from runtime.config import BadConfig, KubernetesSettings
-from runtime.kubernetes.access import Access, NoAccess
+from runtime.kubernetes.access import Access, NoAccess, own_namespace
 from runtime.kubernetes.api import Api, Permit
 from runtime.kubernetes.events import BOUND_WRITERS, Events, Refusals, Successes
 from runtime.kubernetes.home import KubernetesHome
+from runtime.kubernetes.submitting import Submitting
 from runtime.kubernetes.telling import WRITERS, Telling
 from runtime.loop import Shell
 
@@ -74,4 +75,23 @@ class Follow:
         finally:
             await self._home.close()
             await self._telling_api.close()
+            await self._api.close()
+
+
+class Forward:
+    """Makes and deletes PlacementRequests for the dispatcher's core."""
+
+    def __init__(self, shell: Shell, access: Access, settings: KubernetesSettings) -> None:
+        self._api = Api(access)
+        namespace = settings.namespace or own_namespace()
+        self._submitting = Submitting(self._api, namespace, shell.put, shell.log)
+        shell.on_call = self._submitting.perform
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        await self._api.open()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._submitting.close()
             await self._api.close()

@@ -2,7 +2,7 @@
 
 Objects and records have versions that only grow. A call may be throttled, lost, applied with its
 answer lost, or applied late; the watch lags, is delivered in order, and may be cut with a gap.
-`home` is a node's `home`: it performs the calls of the binder's core and gives it what comes back.
+`call` is a node's `home`: it performs the calls of a core and gives it what comes back.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import msgspec
 from cell.home import (
     Answered,
     Code,
+    Create,
+    Delete,
     Evict,
     GangRecord,
+    HomeGroup,
     HomeUnit,
     ObjectState,
     ObjectView,
@@ -34,6 +37,7 @@ from cell.home import (
 from cell.messages import Acks, CordonNodes, RegisterNodes, RemoveNodes
 from cell.node import NodeSpec
 from cell.reasons import Refusal, Status
+from cell.unit import UnitSpec, uid_of
 from tests.simulation import wire
 from tests.simulation.node import Node
 from tests.simulation.world import MS, SECOND, World
@@ -131,8 +135,10 @@ class ApiServer:
         """A new leader has waited out lease and time-outs: what is open is applied now or never."""
         if life != self._leader_life:
             self._leader_life = life
-            for number in [n for n, (caller, _) in self._open.items() if caller != life]:
-                caller, body = self._open.pop(number)
+            for number, (caller, body) in list(self._open.items()):
+                if caller == life or isinstance(body, Create | Delete):
+                    continue
+                del self._open[number]
                 if self._world.chance(0.5):
                     self._serve(caller, body)
 
@@ -175,6 +181,11 @@ class ApiServer:
                 return self._write(life, body)
             case ReadRecord():
                 return self._read_record(body)
+            case Create():
+                return Answered(body.call, self._create_unit(body))
+            case Delete():
+                is_there = self.end_unit(uid_of(body.key))
+                return Answered(body.call, Code.OK if is_there else Code.GONE)
         raise AssertionError(f"no call of a binder: {body}")
 
     def _post(self, life: int, body: Post) -> Code:
@@ -213,6 +224,19 @@ class ApiServer:
             return Answered(body.call, Code.GONE)
         kept = self.records.get(uid, RecordView(0, None))
         return Answered(body.call, Code.OK, kept=kept)
+
+    def _create_unit(self, body: Create) -> Code:
+        """As often as it is asked for; what has ended is not made again."""
+        key = body.unit.key
+        wanted = unit_of(body.unit)
+        found = self.units.get((wanted.uid_hi, wanted.uid_lo))
+        if found is not None:
+            is_same = msgspec.structs.replace(found, kept=None) == wanted
+            return Code.OK if is_same else Code.CONFLICT
+        if body.is_known or key in self.keys:
+            return Code.GONE
+        self.put_unit(wanted, is_alone=True)
+        return Code.OK
 
     def _keep(self, uid: tuple[int, int], record: GangRecord | None) -> RecordView:
         """A record is as it was written; that of a unit without objects is a part of it."""
@@ -308,14 +332,15 @@ class ApiServer:
         self._world.note("api-server", "has", unit)
         self._show(Watched(units=(unit,)))
 
-    def end_unit(self, uid: tuple[int, int]) -> None:
-        """Nobody wants it any more."""
+    def end_unit(self, uid: tuple[int, int]) -> bool:
+        """Nobody wants it any more; whether it was there."""
         unit = self.units.pop(uid, None)
         if unit is not None:
             if uid in self.alone:
                 del self.records[uid]
             self._world.note("api-server", "has no more", unit)
             self._show(Watched(units=(msgspec.structs.replace(unit, is_over=True),)))
+        return unit is not None
 
     def create(
         self,
@@ -413,6 +438,12 @@ class ApiServer:
         if present is not None and present.object == view.object:
             changed = self._change(present, state=ObjectState.DELETED)
             del self.objects[changed.replica]
+
+
+def unit_of(spec: UnitSpec) -> HomeUnit:
+    """A unit as the home has it."""
+    groups = tuple(HomeGroup(g.klass.encoded(), g.count, g.min, g.pin) for g in spec.groups)
+    return HomeUnit(*uid_of(spec.key), spec.key, 1, spec.priority, groups)
 
 
 def _runs(deltas: list[Watched]) -> list[list[Watched]]:

@@ -231,6 +231,9 @@ class ObservedAuditor(Auditor):
         """Whether a unit has ended: the API server has it no more."""
         return not self._desk.is_wanted(uid_of(promise.key))
 
+    def _note_rebirths(self, node: Node, body: Any) -> None:
+        """A key is used once."""
+
     def started(self, node: Node) -> None:
         """See node.Ear; nodes and units are the API server's: neither has any to remember."""
         if node.role == "binder":

@@ -98,13 +98,14 @@ class SecondHome(Simulation):
         return PodKubelets(self, courier)
 
     def _client_desk(self, courier: Courier) -> Desk:
-        return UnitDesk(self.server, self.auditor.promises)
+        return UnitDesk(self.server, self.auditor.promises, courier)
 
     def _add_dispatcher(self, config: DispatcherConfig) -> None:
         def make(term: int) -> DispatcherCore:
             return DispatcherCore(term, config, is_stored=False)
 
-        self._add("dispatcher", "dispatcher", None, make, has_log=False)
+        node = self._add("dispatcher", "dispatcher", None, make, has_log=False)
+        node.home = lambda call: self.server.call(node, call)
 
     def _add_binder(self, config: BinderConfig) -> None:
         def make(term: int) -> ApiServerBinder:

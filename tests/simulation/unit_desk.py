@@ -2,7 +2,7 @@
 
 Takes what clients ask for, answers at once, and tells the promises. Like whoever makes objects
 there, it ends a unit of which an object has failed or was deleted, and one whose objects are done.
-Some units have no objects.
+Some units have no objects; where all of a request are such, it goes to the dispatcher.
 """
 
 from __future__ import annotations
@@ -11,30 +11,39 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView
+from cell.home import ObjectState, ObjectView
 from cell.messages import Acks, Cancel, Submit
 from cell.reasons import Refusal, Status
-from cell.unit import GroupSpec, uid_of
-from tests.simulation.api_server import ApiServer
+from cell.unit import UnitSpec, uid_of
+from tests.simulation.api_server import ApiServer, unit_of
 from tests.simulation.promises import Promises, submitted
+from tests.simulation.requests import Courier
 
 Uid = tuple[int, int]
 
 
 class UnitDesk:
-    """See the module. `open_count` as that of a courier: nothing is ever open."""
+    """See the module."""
 
     name = "api-server"
-    open_count = 0
 
-    def __init__(self, server: ApiServer, promises: Promises) -> None:
+    def __init__(self, server: ApiServer, promises: Promises, courier: Courier) -> None:
         self._server = server
         self._promises = promises
+        self._courier = courier
         self._done: dict[Uid, set[tuple[int, int]]] = {}
         server.on_changed = self._changed
 
+    @property
+    def open_count(self) -> int:
+        """See Courier."""
+        return self._courier.open_count
+
     def ask(self, body: Any, answered: Callable[[Any], None]) -> None:
-        """Do what a client asks for, and answer."""
+        """Do what a client asks for, and answer; or let the dispatcher do it."""
+        if isinstance(body, Submit | Cancel) and all(is_alone(key) for key in body.keys):
+            self._courier.ask(body, answered)
+            return
         self._promises.asked(body)
         match body:
             case Submit():
@@ -57,8 +66,7 @@ class UnitDesk:
                 refused.append(Refusal(Status.ALREADY_EXISTS, "key", "is in use"))
                 continue
             refused.append(None)
-            uid = uid_of(key)
-            unit = HomeUnit(*uid, key, 1, priority, _groups(groups))
+            unit = unit_of(UnitSpec(key, groups, priority))
             self._server.put_unit(unit, is_alone=is_alone(key))
         return refused
 
@@ -93,7 +101,3 @@ class UnitDesk:
 def is_alone(key: str) -> bool:
     """Whether the replicas of a unit are no objects: one in three."""
     return zlib.crc32(key.encode()) % 3 == 0
-
-
-def _groups(groups: tuple[GroupSpec, ...]) -> tuple[HomeGroup, ...]:
-    return tuple(HomeGroup(g.klass.encoded(), g.count, g.min, g.pin) for g in groups)

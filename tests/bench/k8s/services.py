@@ -58,10 +58,8 @@ async def ours(ground: Ground, **kubernetes: object) -> AsyncIterator[Processes]
 
 
 def _commands(state: Path, kubernetes: dict[str, object]) -> dict[str, list[str]]:
-    settings: dict[str, dict[str, Any]] = {
-        "binder": {"home": "kubernetes", "kubernetes": kubernetes},
-        "dispatcher": {"home": "kubernetes"},
-    }
+    home = {"home": "kubernetes", "kubernetes": kubernetes}
+    settings: dict[str, dict[str, Any]] = {"binder": home, "dispatcher": home}
     found = {}
     for name, content in settings.items():
         path = state / f"{name}.yaml"

@@ -25,7 +25,7 @@ class Replicas(Services):
         for name in BINDERS:
             self.configure(name, self.of_binder)
         for name in DISPATCHERS:
-            self.configure(name, {"home": "kubernetes", "binder": binders})
+            self.configure(name, {**self.of_dispatcher, "binder": binders})
         for name in SCHEDULERS:
             self.configure(name, {"binder": binders, "dispatcher": dispatchers})
 

@@ -1,6 +1,7 @@
 """Our services as processes on a real API server, under a role that may do no more than they need.
 
-The binder is given the kubeconfig of a user of its own; the others talk to it alone.
+The binder is given the kubeconfig of a user of its own, the dispatcher its own or the same; the
+others talk to these alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ SERVICES = ("binder", "dispatcher", "scheduler-0", "scheduler-1")
 class Services(Embedded):
     """Binder, dispatcher and two schedulers of one API server."""
 
-    def __init__(self, kubeconfig: Path, namespace: str = "") -> None:
+    def __init__(
+        self, kubeconfig: Path, namespace: str = "", dispatcher: Path | None = None
+    ) -> None:
         super().__init__()
         kubernetes = {
             "kubeconfig": str(kubeconfig),
@@ -28,8 +31,10 @@ class Services(Embedded):
             "namespace": namespace,
         }
         self.of_binder: dict[str, Any] = {"home": "kubernetes", "kubernetes": kubernetes}
+        account = {**kubernetes, "kubeconfig": str(dispatcher or kubeconfig)}
+        self.of_dispatcher = {"home": "kubernetes", "kubernetes": account}
         self.configure("binder", self.of_binder)
-        self.configure("dispatcher", {"home": "kubernetes"})
+        self.configure("dispatcher", self.of_dispatcher)
 
     def command(self, service: str) -> list[str]:
         """How the service is started."""

@@ -139,6 +139,9 @@ ASKED = [
     Ask("get list watch", "secrets configmaps", namespace=NAMESPACE, want=False),
     Ask("get create update", "leases", "coordination.k8s.io", "kube-system", want=False),
     Ask("update patch delete", "podgroups", GODEL, want=False),
+    Ask("get create delete", "placementrequests", "godel.dev", NAMESPACE, "godel-dispatcher"),
+    Ask("update", "placementrequests/status", "godel.dev", NAMESPACE, "godel-dispatcher", False),
+    Ask("create", "placementrequests", "godel.dev", account="godel-dispatcher", want=False),
     Ask("get list watch", "pods nodes", account="godel-dispatcher", want=False),
     Ask("get list watch", "pods nodes", account="godel-scheduler", want=False),
 ]

@@ -6,25 +6,37 @@ The services run as the accounts that deploy/ ships.
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from runtime.kubernetes.submitting import name_of
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import NAMESPACE, account, install, kubectl
 from tests.integration.embedded import until
 from tests.integration.kubernetes.services import Services
 
 PLACED_SECONDS = 60.0
+UNITS = 60
+GANG = 3
+UNIT = """
+apiVersion: godel.dev/v1
+kind: Unit
+metadata: {name: %s}
+spec: {priority: 5, groups: [{role: worker, count: %d, demand: {cpu: 100m}}]}
+"""
 
 
 @pytest.fixture
 async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
     """Running services, the Lease in the namespace of deploy/."""
     install(control_plane)
-    found = Services(account(control_plane, "godel-binder"), NAMESPACE)
+    binder, dispatcher = (account(control_plane, f"godel-{n}") for n in ("binder", "dispatcher"))
+    found = Services(binder, NAMESPACE, dispatcher)
     try:
         found.start()
         await found.serving()
@@ -118,3 +130,74 @@ async def test_request_that_cannot_be_read_is_named(services: Services, requests
     await requests.phases({"good": "Bound"})
     assert "unreadable" in services.log("binder")
     assert "much" in services.log("binder")
+
+
+@pytest.fixture
+def submitted(control_plane: ControlPlane) -> Iterator[Requests]:
+    """Where the dispatcher makes units of clients; nothing is left there."""
+    found = Requests(control_plane, NAMESPACE)
+    yield found
+    for name in found.statuses():
+        found.delete(name)
+
+
+def godel(services: Services, command: str, *arguments: str, sent: str = "") -> tuple[int, str]:
+    """Run the command line against the dispatcher: exit code, and all that it printed."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "runtime.cli", command, "--state", str(services.state), *arguments],
+        input=sent,
+        capture_output=True,
+        text=True,
+        timeout=PLACED_SECONDS,
+        check=False,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+async def test_units_of_clients_are_made_placed_and_ended(
+    services: Services, submitted: Requests
+) -> None:
+    units = f"{UNIT % ('one', 1)}---{UNIT % ('all', 4)}"
+    assert godel(services, "submit", "-f", "-", sent=units) == (0, "submitted 2 units\n")
+    names = {name_of(key): key for key in ("one", "all")}
+    assert set(submitted.statuses()) == set(names)
+    found = await submitted.phases(dict.fromkeys(names, "Bound"))
+    assert {names[name]: status["placed"] for name, status in found.items()} == {"one": 1, "all": 4}
+    assert godel(services, "submit", "-f", "-", sent=units)[0] == 0
+    code, said = godel(services, "submit", "-f", "-", sent=UNIT % ("all", 5))
+    assert code != 0
+    assert "other content" in said
+    assert "Bound" in godel(services, "get", "all")[1]
+    assert godel(services, "cancel", "all")[0] == 0
+    assert set(submitted.statuses()) == {name_of("one")}
+    assert godel(services, "cancel", "never")[0] != 0
+
+
+async def test_binder_that_is_killed_binds_each_unit_once(
+    services: Services, submitted: Requests
+) -> None:
+    """Placements that were seen stay as they are; all of a gang are there or none."""
+    seen: dict[str, list[Any]] = {}
+
+    def look() -> int:
+        for name, status in submitted.statuses().items():
+            members = status.get("members", [])
+            assert len(members) in (0, GANG)
+            assert not members or seen.setdefault(name, members) == members
+        return len(seen)
+
+    async def some() -> bool:
+        return await asyncio.to_thread(look) >= UNITS // 4
+
+    async def every() -> bool:
+        return await asyncio.to_thread(look) == UNITS
+
+    units = "---".join(UNIT % (f"gang-{i}", GANG) for i in range(UNITS))
+    submitting = asyncio.create_task(
+        asyncio.to_thread(godel, services, "submit", "-f", "-", sent=units)
+    )
+    await until("some are placed", some, PLACED_SECONDS)
+    services.kill("binder")
+    services.start("binder")
+    assert (await submitting)[0] == 0
+    await until("all are placed", every, PLACED_SECONDS)

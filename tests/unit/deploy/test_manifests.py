@@ -137,14 +137,14 @@ def test_nothing_runs_as_root_or_writes_its_image(service: str) -> None:
     assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_only_the_binder_is_given_a_token() -> None:
+def test_only_who_asks_the_api_server_is_given_a_token() -> None:
     accounts = {each["metadata"]["name"]: each for each in documents(BASE / "accounts.yaml")}
     with_token = [
         name
         for name, account in accounts.items()
         if account.get("automountServiceAccountToken") is not False
     ]
-    assert with_token == ["godel-binder"]
+    assert with_token == ["godel-binder", "godel-dispatcher"]
     assert [pod(service)["serviceAccountName"] for service in SERVICES] == sorted(accounts)
 
 
