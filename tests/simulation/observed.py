@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from cell.classes import ClassSpec, decode
+from cell.effects import Answer
 from cell.home import ObjectState
 from cell.home import Replica as Named
-from cell.messages import Acks, ClaimState, LedgerChanges
+from cell.messages import Acks, ClaimState, LedgerChanges, Submit
 from cell.node import NodeSpec
 from cell.unit import uid_of
 from tests.simulation import room
@@ -62,6 +63,10 @@ class ServerDesk:
             return False
         count = sum(group.count for group in self._server.units[uid].groups)
         return ObjectState.FAILED in states or len(states) == count
+
+    def was_made(self, key: str) -> bool:
+        """Whether there is a unit of this key, or was."""
+        return key in self._server.keys
 
     def is_alone(self, uid: Uid) -> bool:
         """Whether the replicas of a unit are no objects."""
@@ -230,6 +235,17 @@ class ObservedAuditor(Auditor):
     def is_over(self, promise: Promise) -> bool:
         """Whether a unit has ended: the API server has it no more."""
         return not self._desk.is_wanted(uid_of(promise.key))
+
+    def performed(self, node: Node, effect: Any) -> None:
+        """See node.Ear; a unit that a client is told of has been made."""
+        if isinstance(effect, Answer) and node.role == "dispatcher":
+            body = self._open[node.name][effect.token]
+            refused = dict(effect.body.refused) if isinstance(effect.body, Acks) else None
+            if isinstance(body, Submit) and refused is not None:
+                for item, key in enumerate(body.keys):
+                    if item not in refused and not self._desk.was_made(key):
+                        raise Broken("acked implies durable", "was never made", key)
+        super().performed(node, effect)
 
     def _note_rebirths(self, node: Node, body: Any) -> None:
         """A key is used once."""
