@@ -113,16 +113,23 @@ class RecordedSteps:
         """Follow the record; an older one changes nothing. Untold: no dispatcher knows the unit."""
         if kept.version <= found.version:
             return
-        ended = found.take(kept)
+        out = found.take(kept)
+        ended: list[ObjectView] = []
         for replica in found.replicas:
             before = self._desk.objects.get(replica)
-            view = found.view(replica, before, is_new=replica in ended)
+            view = found.view(replica, before, is_new=replica in out)
             if view is None:
                 continue
-            if before is None and view.state in ENDED and is_told:
+            if view.state not in ENDED:
+                self._see(view)
+                continue
+            ended.append(view)
+            if before is None and is_told:
                 # It was bound and has ended under a former leader: both is news to a dispatcher.
                 node, version = found.members[replica].node, view.version - 1
                 self._see(structs.replace(view, state=BOUND, node=node, version=version))
+        # A replica that has failed fails all that a dispatcher does not know to be bound.
+        for view in ended:
             self._see(view)
         self._leave_nodes(found)
 
