@@ -19,7 +19,6 @@ from runtime.kubernetes.records import (
     BadRecord,
     Place,
     Records,
-    unit_key_of,
     view_of,
 )
 from runtime.kubernetes.specs import unit_of
@@ -62,7 +61,7 @@ class Placements:
         meta = request.metadata
         kept = self._kept(raw, meta)
         if meta.labels.get(KIND_LABEL) == GANG:
-            return None if is_deleted else self._gang(raw, meta, kept)
+            return None if is_deleted else self._gang(meta, kept)
         if meta.uid not in self._units:
             self._units[meta.uid] = self._read(meta, request.spec)
         found = self._units[meta.uid]
@@ -90,13 +89,13 @@ class Placements:
             self._log.error("a record is not ours", request=name, why=error)
             return RecordView(int(meta.resource_version), None)
 
-    def _gang(self, raw: msgspec.Raw | bytes, meta: _Meta, kept: RecordView) -> RecordView | None:
+    def _gang(self, meta: _Meta, kept: RecordView) -> RecordView | None:
         """A gang's record; its pods may not have been seen, so its place is known from here."""
         if kept.record is None:
             return None
         uid = kept.record.uid_hi, kept.record.uid_lo
         if self._records.place_of(uid) is None:
-            self._records.put(Place(meta.namespace, meta.name, unit_key_of(raw)))
+            self._records.put(Place(meta.namespace, meta.name, kept.record.key))
         return kept
 
     def _read(self, meta: _Meta, spec: dict[str, Any]) -> HomeUnit | None:

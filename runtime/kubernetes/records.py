@@ -120,11 +120,6 @@ def view_of(document: bytes | msgspec.Raw) -> RecordView:
     return RecordView(kept.version, _record(kept.status))
 
 
-def unit_key_of(document: bytes | msgspec.Raw) -> str:
-    """The key of the unit that a PlacementRequest's record is about."""
-    return _STATUS.decode(_KEPT.decode(document).status).unit
-
-
 def _record(status: bytes | msgspec.Raw) -> GangRecord | None:
     try:
         found = _STATUS.decode(status)

@@ -15,6 +15,17 @@ def a_pod(name: str, *, cpu: str = "100m", scheduler: str = OURS) -> Document:
     return {"metadata": {"name": name}, "spec": spec}
 
 
+def a_request(name: str, count: int = 1, cpu: str = "100m") -> Document:
+    """A unit of one group without pods."""
+    group = {"count": count, "class": {"demand": {"cpu": cpu, "memory": "64Mi"}}}
+    return {
+        "apiVersion": "godel.dev/v1",
+        "kind": "PlacementRequest",
+        "metadata": {"name": name},
+        "spec": {"groups": [group]},
+    }
+
+
 def a_deployment(name: str, replicas: int) -> Document:
     """A Deployment whose pods kube-scheduler places."""
     labels = {"app": name}

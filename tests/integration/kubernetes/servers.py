@@ -18,6 +18,7 @@ from cell.home import (
     Code,
     Evict,
     GangRecord,
+    HomeUnit,
     ObjectView,
     Post,
     Read,
@@ -31,7 +32,7 @@ from cell.home import (
 )
 from cell.messages import RegisterNodes, RemoveNodes
 from cell.node import NodeSpec
-from cell.unit import uid_of
+from cell.unit import GroupSpec, UnitSpec, uid_of
 from runtime.kubernetes.access import Access
 from runtime.kubernetes.api import Api
 from runtime.kubernetes.home import KubernetesHome
@@ -39,8 +40,8 @@ from runtime.kubernetes.objects import Name
 from runtime.kubernetes.records import Place
 from runtime.log import Log
 from tests.controlplane.api import Api as AdminApi
-from tests.integration.kubernetes.pods import OURS, a_pod
-from tests.simulation.api_server import ApiServer
+from tests.integration.kubernetes.pods import OURS, a_pod, a_request
+from tests.simulation.api_server import ApiServer, unit_of
 from tests.simulation.world import MS, World
 
 WAIT_SECONDS = 20.0
@@ -61,6 +62,18 @@ class Server(Protocol):
 
     async def add_gang(self, name: str) -> str:
         """A gang that may have a record; its unit's key."""
+
+    async def add_unit(self, name: str) -> HomeUnit:
+        """A unit without objects, of two replicas, as the watch shows it."""
+
+    async def touch_unit(self, unit: HomeUnit) -> None:
+        """Somebody labels it."""
+
+    async def drop_unit(self, unit: HomeUnit) -> None:
+        """Somebody deletes it."""
+
+    async def unit_shown(self, unit: HomeUnit, is_it: Callable[[HomeUnit], bool]) -> HomeUnit:
+        """Wait until the watch shows it so."""
 
     async def ask(self, make: Callable[[int], Any]) -> Any:
         """Make a call under a fresh number; the answer."""
@@ -114,6 +127,7 @@ class Watcher:
         self.answers: dict[int, Any] = {}
         self.views: dict[Replica, list[ObjectView]] = {}
         self.nodes: dict[str, NodeSpec] = {}
+        self.units: list[HomeUnit] = []
         self.losses = 0
         self._calls = 0
 
@@ -130,9 +144,11 @@ class Watcher:
             case Relisted():
                 self.answers[event.call] = event
                 self._take(event.objects)
+                self.units += event.units
                 self.nodes = {node.name: node for node in event.nodes}
             case Watched():
                 self._take(event.objects)
+                self.units += event.units
                 self.nodes.update({node.name: node for node in event.nodes})
                 for name in event.removed:
                     self.nodes.pop(name, None)
@@ -140,6 +156,10 @@ class Watcher:
     def _take(self, views: tuple[ObjectView, ...]) -> None:
         for view in views:
             self.views.setdefault(view.replica, []).append(view)
+
+    def find_unit(self, key: str, is_it: Callable[[HomeUnit], bool]) -> HomeUnit | None:
+        """Keys of units that clients did not name begin with their names."""
+        return next((u for u in self.units if u.key.startswith(key) and is_it(u)), None)
 
     def find(self, replica: Replica, is_it: Callable[[ObjectView], bool]) -> ObjectView | None:
         return next((view for view in self.views.get(replica, []) if is_it(view)), None)
@@ -173,6 +193,22 @@ class SimulatedServer:
     async def add_gang(self, name: str) -> str:
         return name
 
+    async def add_unit(self, name: str) -> HomeUnit:
+        group = GroupSpec(ClassSpec(demand=DEMAND), count=2, min=2)
+        unit = unit_of(UnitSpec(name, (group,)))
+        self._server.put_unit(unit, is_alone=True)
+        return await self.unit_shown(unit, lambda unit: True)
+
+    async def touch_unit(self, unit: HomeUnit) -> None:
+        self._server.touch_unit((unit.uid_hi, unit.uid_lo))
+
+    async def drop_unit(self, unit: HomeUnit) -> None:
+        self._server.end_unit((unit.uid_hi, unit.uid_lo))
+
+    async def unit_shown(self, unit: HomeUnit, is_it: Callable[[HomeUnit], bool]) -> HomeUnit:
+        found: HomeUnit = self._until(lambda: self._watcher.find_unit(unit.key, is_it))
+        return found
+
     async def ask(self, make: Callable[[int], Any]) -> Any:
         call = make(self._watcher.next_call())
         self._server.call(self._node, call)
@@ -204,6 +240,7 @@ class RealServer:
     def __init__(self, admin: AdminApi, namespace: str, kubeconfig: str) -> None:
         self._admin = admin
         self._namespace = namespace
+        self._requests = f"/apis/godel.dev/v1/namespaces/{namespace}/placementrequests"
         self._watcher = Watcher()
         self._api = Api(Access(kubeconfig))
         self.log = io.StringIO()
@@ -235,6 +272,23 @@ class RealServer:
         place = Place(self._namespace, name, f"{self._namespace}/{name}")
         self.home.records.put(place)
         return place.key
+
+    async def add_unit(self, name: str) -> HomeUnit:
+        self._admin.create(self._requests, a_request(name, count=2))
+        key = f"{self._namespace}/{name}/"
+        found: HomeUnit = await self._until(lambda: self._watcher.find_unit(key, lambda u: True))
+        return found
+
+    async def touch_unit(self, unit: HomeUnit) -> None:
+        labels = {"metadata": {"labels": {"touched": "yes"}}}
+        self._admin.merge(f"{self._requests}/{unit.key.split('/')[1]}", labels)
+
+    async def drop_unit(self, unit: HomeUnit) -> None:
+        self._admin.delete(f"{self._requests}/{unit.key.split('/')[1]}")
+
+    async def unit_shown(self, unit: HomeUnit, is_it: Callable[[HomeUnit], bool]) -> HomeUnit:
+        found: HomeUnit = await self._until(lambda: self._watcher.find_unit(unit.key, is_it))
+        return found
 
     async def ask(self, make: Callable[[int], Any]) -> Any:
         call = make(self._watcher.next_call())

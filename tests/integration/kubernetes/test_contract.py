@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from cell.home import Code, GangRecord, Member, ObjectState, RecordView, Relist, Replica
+from cell.home import (
+    Code,
+    GangRecord,
+    HomeUnit,
+    Member,
+    ObjectState,
+    RecordView,
+    Relist,
+    Replica,
+)
 from cell.unit import uid_of
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import install
@@ -154,7 +163,6 @@ async def test_list_shows_what_is_there(server: Server) -> None:
     assert states[kept.replica] == (ObjectState.BOUND, "a")
     assert dropped.replica not in states
     assert {"a", "b"} <= {node.name for node in listed.nodes}
-    assert listed.records == ()
 
 
 async def test_nodes_come_and_go_in_the_watch(server: Server) -> None:
@@ -176,7 +184,9 @@ async def test_record_is_read_as_it_was_written(server: Server) -> None:
     assert (await read_record(server, key)).kept == RecordView(0, None)
     written = await write(server, key, 0, record)
     assert written.code is Code.OK
-    assert (await read_record(server, key)).kept == RecordView(written.version, record)
+    kept = RecordView(written.version, record)
+    assert (await read_record(server, key)).kept == kept
+    assert kept in (await server.ask(Relist)).records
 
 
 async def test_record_is_written_only_over_what_was_seen(server: Server) -> None:
@@ -196,5 +206,51 @@ async def test_record_that_was_removed_leaves_its_version(server: Server) -> Non
     removed = await write(server, key, first.version, None)
     assert removed.code is Code.OK
     assert (await read_record(server, key)).kept == RecordView(removed.version, None)
+    assert key not in {view.record.key for view in (await server.ask(Relist)).records}
     assert (await write(server, key, 0, a_record(key, "b"))).code is Code.CONFLICT
     assert (await write(server, key, removed.version, a_record(key, "b"))).code is Code.OK
+
+
+async def test_unit_without_objects_is_shown_with_its_record(server: Server) -> None:
+    unit = await server.add_unit("unit")
+    assert unit.kept is not None
+    assert unit.kept.record is None
+    record = a_placement(unit, "a", "b")
+    written = await write(server, unit.key, unit.kept.version, record)
+    assert written.code is Code.OK
+    shown = await server.unit_shown(
+        unit, lambda u: u.kept is not None and u.kept.record is not None
+    )
+    assert shown.kept == RecordView(written.version, record)
+    assert (await read_record(server, unit.key)).kept == shown.kept
+    listed = await server.ask(Relist)
+    assert shown in listed.units
+    assert shown.kept not in listed.records
+
+
+async def test_unit_that_was_touched_is_written_over_its_new_version(server: Server) -> None:
+    unit = await server.add_unit("touched")
+    assert unit.kept is not None
+    await server.touch_unit(unit)
+    record = a_placement(unit, "a", "b")
+    assert (await write(server, unit.key, unit.kept.version, record)).code is Code.CONFLICT
+    kept = (await read_record(server, unit.key)).kept
+    assert kept is not None
+    assert kept.record is None
+    assert (await write(server, unit.key, kept.version, record)).code is Code.OK
+
+
+async def test_unit_that_was_deleted_is_gone(server: Server) -> None:
+    unit = await server.add_unit("over")
+    assert unit.kept is not None
+    await server.drop_unit(unit)
+    await server.unit_shown(unit, lambda u: u.is_over)
+    record = a_placement(unit, "a", "b")
+    assert (await write(server, unit.key, unit.kept.version, record)).code is Code.GONE
+    assert (await read_record(server, unit.key)).code is Code.GONE
+
+
+def a_placement(unit: HomeUnit, *nodes: str) -> GangRecord:
+    """A record of a unit without objects."""
+    members = tuple(Member(0, i, 0, node) for i, node in enumerate(nodes))
+    return GangRecord(unit.uid_hi, unit.uid_lo, 1, 3, 0, (), members, unit.key)

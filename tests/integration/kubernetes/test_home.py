@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cell.home import Code, ObjectState, Relist
-from runtime.kubernetes import api
+from runtime.kubernetes import api, home
 from tests.controlplane.cluster import ControlPlane
-from tests.integration.kubernetes.pods import a_pod
+from tests.controlplane.install import install
+from tests.integration.kubernetes.pods import a_pod, a_request
 from tests.integration.kubernetes.servers import RealServer, post, read
 from tests.integration.kubernetes.test_contract import ROLE, RULES
 
@@ -101,4 +102,26 @@ async def test_long_list_comes_in_pages(
         plane.admin.create(path, a_pod(f"p{i}"))
     listed = await server.ask(Relist)
     assert len(listed.objects) == 10
+    await server.stop()
+
+
+async def test_kind_that_is_not_installed_is_said_once_and_looked_for(
+    own_control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home, "MISSED_SECONDS", (0.2, 0.4))
+    plane = own_control_plane
+    plane.start()
+    a_role(plane, ROLE, RULES)
+    server = await a_server(plane, plane.user(ROLE, ROLE))
+    view = await server.create("p")
+    assert await post(server, view, "a") is Code.OK
+    await server.ask(Relist)
+    assert server.log.getvalue().count("units without pods are not placed") == 1
+    await asyncio.to_thread(install, plane)
+    await server.lost(1)
+    path = f"/apis/godel.dev/v1/namespaces/{NAMESPACE}/placementrequests"
+    plane.admin.create(path, a_request("unit"))
+    listed = await server.ask(Relist)
+    (unit,) = [unit for unit in listed.units if unit.kept is not None]
+    assert unit.key.startswith(f"{NAMESPACE}/unit/")
     await server.stop()

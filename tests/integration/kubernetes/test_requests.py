@@ -18,6 +18,7 @@ from runtime.kubernetes.submitting import name_of
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import NAMESPACE, account, install, kubectl
 from tests.integration.embedded import until
+from tests.integration.kubernetes.pods import a_request
 from tests.integration.kubernetes.services import Services
 
 PLACED_SECONDS = 60.0
@@ -45,16 +46,6 @@ async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
         for service in ("binder", "dispatcher", "scheduler-0", "scheduler-1"):
             print(service, found.log(service)[-3000:])
         found.remove()
-
-
-def a_request(name: str, count: int = 1, cpu: str = "100m") -> dict[str, Any]:
-    group = {"count": count, "class": {"demand": {"cpu": cpu, "memory": "64Mi"}}}
-    return {
-        "apiVersion": "godel.dev/v1",
-        "kind": "PlacementRequest",
-        "metadata": {"name": name},
-        "spec": {"groups": [group]},
-    }
 
 
 class Requests:
