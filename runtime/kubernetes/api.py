@@ -8,6 +8,7 @@ for too long ends, so that no hung connection is trusted for ever.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
@@ -30,7 +31,8 @@ CALL_SECONDS_MAX = 10.0
 WATCH_SECONDS = (240, 360)
 """The server ends a watch after such a time, drawn at random: not all watches at once."""
 SILENT_SECONDS_MAX = 90.0
-"""Bookmarks come every minute; a watch that is silent for longer hangs."""
+"""Bookmarks come every minute, but none of a kind of which nothing changes: a watch that is silent
+for longer hangs, or has nothing to show."""
 CLOSE_SECONDS = 0.25
 JSON = "application/json"
 REFUSALS = (403, 404)
@@ -43,6 +45,10 @@ class NotSent(Exception):
 
 class Unknown(Exception):
     """The request may have been taken or not: its answer is lost."""
+
+
+class Silent(Exception):
+    """A watch has shown nothing for long."""
 
 
 class Gone(Exception):
@@ -169,8 +175,9 @@ class Api:
     async def watch(self, path: str, version: str) -> AsyncIterator[list[Event]]:
         """Events after a resource version, as many at a time as have arrived, bookmarks included.
 
-        The server ends every watch after a while: it is begun again from the newest version seen.
-        Raises Gone when the server cannot, Unknown when the connection breaks or hangs.
+        The server ends every watch after a while: it is begun again from the newest version seen,
+        and so is one that is silent; a server that hangs does not answer then. Raises Gone when the
+        server cannot, Unknown when the connection breaks or hangs.
         """
         while True:
             seconds = random.randint(*WATCH_SECONDS)
@@ -180,16 +187,17 @@ class Api:
                 "resourceVersion": version,
                 "timeoutSeconds": str(seconds),
             }
-            async for events in self._watch_once(path, params):
-                for event in events:
-                    if event.type == "ERROR":
-                        raise Gone(f"watch of {path}: {bytes(event.object)[:200]!r}")
-                version = version_of(events[-1].object) or version
-                yield events
+            with contextlib.suppress(Silent):
+                async for events in self._watch_once(path, params):
+                    for event in events:
+                        if event.type == "ERROR":
+                            raise Gone(f"watch of {path}: {bytes(event.object)[:200]!r}")
+                    version = version_of(events[-1].object) or version
+                    yield events
 
     async def _watch_once(self, path: str, params: dict[str, str]) -> AsyncIterator[list[Event]]:
         timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENT_SECONDS_MAX)
-        left = b""
+        left, is_open = b"", False
         try:
             async with self._ready().get(
                 self._access.base + path,
@@ -202,11 +210,16 @@ class Api:
                     raise Gone(f"watch of {path}: 410")
                 if response.status != 200:
                     raise Unknown(f"watch of {path}: {response.status}")
+                is_open = True
                 async for chunk in response.content.iter_any():
                     *lines, left = (left + chunk).split(b"\n")
                     if lines:
                         yield [_EVENT.decode(line) for line in lines]
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        except TimeoutError as error:
+            if is_open:
+                raise Silent from error
+            raise Unknown(f"watch of {path}: {error!r}") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
             raise Unknown(f"watch of {path}: {error!r}") from error
 
     async def _once(

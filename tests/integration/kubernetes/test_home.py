@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from cell.home import Code, ObjectState, Relist
 from runtime.kubernetes import api, home
-from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.cluster import API_SERVER, ControlPlane
 from tests.controlplane.install import install
 from tests.integration.kubernetes.pods import a_pod, a_request
 from tests.integration.kubernetes.servers import RealServer, post, read
@@ -124,4 +126,28 @@ async def test_kind_that_is_not_installed_is_said_once_and_looked_for(
     listed = await server.ask(Relist)
     (unit,) = [unit for unit in listed.units if unit.kept is not None]
     assert unit.key.startswith(f"{NAMESPACE}/unit/")
+    await server.stop()
+
+
+async def test_watch_that_has_nothing_to_show_is_kept_and_one_that_hangs_is_lost(
+    own_control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server sends no bookmarks of a kind of which nothing changes."""
+    monkeypatch.setattr(api, "SILENT_SECONDS_MAX", 0.5)
+    plane = own_control_plane
+    plane.start()
+    a_role(plane, ROLE, RULES)
+    server = await a_server(plane, plane.user(ROLE, ROLE))
+    await asyncio.sleep(2.0)  # several silences
+    assert "a watch is lost" not in server.log.getvalue()
+    view = await server.create("seen")
+    assert view.state is ObjectState.PENDING
+    pid = plane.processes.pid(API_SERVER)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await server.lost(1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    listed = await server.ask(Relist)
+    assert [v.replica for v in listed.objects] == [view.replica]
     await server.stop()
