@@ -75,7 +75,11 @@ class RecordedSteps:
                 self._desk.evict(replica, view.object, Reason.NODE_GONE, is_told=False)
 
     def wrote(self, now_us: int, found: RecordedUnit, answer: Answered) -> None:
-        """A write was answered; the watch may have been faster."""
+        """A write was answered; the watch may have been faster.
+
+        1. A write is taken, and repeated on its way: that one is a conflict. 2. The lease is lost
+        before the record is read. So a conflict says no more of it than a lost answer.
+        """
         if answer.code is Code.OK:
             if found.sent is not None:
                 self._take(found, RecordView(answer.version, found.sent))
@@ -88,7 +92,7 @@ class RecordedSteps:
                 return
             case Code.GONE:
                 self._give_up(found)
-            case Code.UNKNOWN:
+            case Code.UNKNOWN | Code.CONFLICT:
                 found.is_doubtful = True
         self._desk.wish(Wish(Purpose("read record", found.name)))
 

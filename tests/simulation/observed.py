@@ -39,6 +39,8 @@ class ServerDesk:
         self._server = server
         self.told: Callable[[Any, Acks], None] = lambda body, answer: None
         self._past: dict[str, list[tuple[int, NodeSpec]]] = {}
+        self.foreign: set[int] = set()
+        """Objects that somebody else has bound."""
 
     def ask(self, body: Any, answered: Callable[[Any], None]) -> None:
         """See cluster.Desk."""
@@ -93,12 +95,18 @@ class ServerDesk:
 
     def is_on(self, claim: Claim, object_uid: int) -> bool:
         """Whether the object of a claim is bound to its node; not another of the same name, that
-        somebody else has bound there meanwhile. Or its record says so."""
+        somebody else has bound there meanwhile. Or its record says so.
+
+        1. A gang's record is written. 2. Somebody else binds a member, to its node by chance. 3.
+        The lease is lost: nothing was posted, so what is not known to be bound is given back.
+        """
         if self.is_alone(claim.uid):
             recorded = self._recorded(claim.uid, claim.replica, claim.node)
             return recorded is ObjectState.BOUND
         view = self._server.objects.get(Named(*claim.uid, *claim.replica))
         if view is None or view.state is not ObjectState.BOUND or view.object != object_uid:
+            return False
+        if claim.state == ClaimState.COMMITTING and object_uid in self.foreign:
             return False
         return (view.revision, view.node) == (claim.revision, claim.node)
 

@@ -183,6 +183,7 @@ class SecondHome(Simulation):
         if view is not None and view.state is ObjectState.PENDING and self.server.nodes:
             self.world.fault("foreign binding")
             self._touch(view)
+            self._desk.foreign.add(view.object)
             self.server.bind(view, self.world.random.choice(list(self.server.nodes)))
 
     def _any_object(self) -> ObjectView | None:

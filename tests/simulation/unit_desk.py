@@ -85,17 +85,8 @@ class UnitDesk:
             done.add((view.replica.group, view.replica.ordinal))
             if len(done) == sum(group.count for group in unit.groups):
                 self._server.end_unit(uid)
-        elif self._has_failed(view):
+        elif view.state in (ObjectState.FAILED, ObjectState.DELETED):
             self._server.end_unit(uid)
-
-    def _has_failed(self, view: ObjectView) -> bool:
-        is_lost = view.state is ObjectState.DELETED and not self._is_done(view)
-        return is_lost or view.state is ObjectState.FAILED
-
-    def _is_done(self, view: ObjectView) -> bool:
-        replica = view.replica
-        done = self._done.get((replica.uid_hi, replica.uid_lo), set())
-        return (replica.group, replica.ordinal) in done
 
 
 def is_alone(key: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import pytest
 
 from tests.controlplane.build import BuildFailed, programs
 from tests.controlplane.cluster import CONTROLLER_MANAGER, EXTRAS, KWOK, ControlPlane
+from tests.controlplane.install import NAMESPACE, account, install
 from tests.controlplane.nodes import add_nodes, ready_nodes
+from tests.integration.kubernetes.services import SERVICES, Services
 
 NODES = 3
 READY_SECONDS = 60.0
@@ -85,3 +87,19 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
     control_plane.processes.until(CONTROLLER_MANAGER, takes_pods, READY_SECONDS)
     yield name
     api.delete(path)
+
+
+@pytest.fixture
+async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
+    """Running services on the shared control plane, as the accounts that deploy/ ships."""
+    install(control_plane)
+    binder, dispatcher = (account(control_plane, f"godel-{n}") for n in ("binder", "dispatcher"))
+    found = Services(binder, NAMESPACE, dispatcher)
+    try:
+        found.start()
+        await found.serving()
+        yield found
+    finally:
+        for service in SERVICES:
+            print(service, found.log(service)[-3000:])
+        found.remove()

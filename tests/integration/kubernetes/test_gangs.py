@@ -6,7 +6,7 @@ The services run as the accounts that deploy/ ships.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,31 +14,15 @@ import pytest
 
 from tests.controlplane.api import Api, Document
 from tests.controlplane.cluster import ControlPlane
-from tests.controlplane.install import NAMESPACE, account, install
 from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
-from tests.integration.kubernetes.services import SERVICES, Services
+from tests.integration.kubernetes.services import Services
 
 PLACED_SECONDS = 60.0
 GROUP_VERSION = "scheduling.godel.kubewharf.io/v1alpha1"
 GROUP_KEY = "godel.bytedance.com/pod-group-name"
 ALL_CPU = "1000"
 """More than any node has."""
-
-
-@pytest.fixture
-async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
-    """Running services, the Lease in the namespace of deploy/."""
-    install(control_plane)
-    found = Services(account(control_plane, "godel-binder"), NAMESPACE)
-    try:
-        found.start()
-        await found.serving()
-        yield found
-    finally:
-        for service in SERVICES:
-            print(service, found.log(service)[-3000:])
-        found.remove()
 
 
 class Gangs:

@@ -3,34 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from tests.controlplane.cluster import ControlPlane
 from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.services import Services
-from tests.integration.kubernetes.test_contract import ROLE, RULES
-from tests.integration.kubernetes.test_home import a_role
-
-
-@pytest.fixture
-async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
-    """Running services on the shared control plane."""
-    name = f"{ROLE}-services"
-    a_role(control_plane, name, RULES)
-    found = Services(control_plane.user(name, name))
-    try:
-        found.start()
-        await found.serving()
-        yield found
-    finally:
-        for service in ("binder", "dispatcher", "scheduler-0", "scheduler-1"):
-            print(service, found.log(service)[-3000:])
-        found.remove()
-        control_plane.admin.delete(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}")
 
 
 def pods_of(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:
@@ -57,3 +35,16 @@ async def test_pods_that_name_us_end_up_running(
         control_plane.admin.create(f"/api/v1/namespaces/{namespace}/pods", a_pod(f"p{i}"))
     pods = await running(control_plane, namespace, 20)
     assert all(pod["spec"]["nodeName"] for pod in pods)
+
+
+async def test_pods_at_the_limits_of_the_api_server_are_placed(
+    control_plane: ControlPlane, services: Services, namespace: str
+) -> None:
+    many = a_pod("many", cpu="1m")
+    container = many["spec"]["containers"][0]
+    many["spec"]["containers"] = [{**container, "name": f"c{i}"} for i in range(1_000)]
+    odd = a_pod("odd")
+    odd["metadata"]["annotations"] = {"godel.dev/memory": "lots", "numa": "\u2603" * 1_000}
+    for pod in (many, odd, a_pod("n" * 253)):
+        control_plane.admin.create(f"/api/v1/namespaces/{namespace}/pods", pod)
+    assert len(await running(control_plane, namespace, 3)) == 3

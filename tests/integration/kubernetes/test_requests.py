@@ -9,14 +9,14 @@ import asyncio
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from runtime.kubernetes.submitting import name_of
 from tests.controlplane.cluster import ControlPlane
-from tests.controlplane.install import NAMESPACE, account, install, kubectl
+from tests.controlplane.install import NAMESPACE, kubectl
 from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_request
 from tests.integration.kubernetes.services import Services
@@ -30,22 +30,6 @@ kind: Unit
 metadata: {name: %s}
 spec: {priority: 5, groups: [{role: worker, count: %d, demand: {cpu: 100m}}]}
 """
-
-
-@pytest.fixture
-async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
-    """Running services, the Lease in the namespace of deploy/."""
-    install(control_plane)
-    binder, dispatcher = (account(control_plane, f"godel-{n}") for n in ("binder", "dispatcher"))
-    found = Services(binder, NAMESPACE, dispatcher)
-    try:
-        found.start()
-        await found.serving()
-        yield found
-    finally:
-        for service in ("binder", "dispatcher", "scheduler-0", "scheduler-1"):
-            print(service, found.log(service)[-3000:])
-        found.remove()
 
 
 class Requests:
