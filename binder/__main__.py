@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from binder.config import BinderConfig
     from binder.core import BinderCore
+    from binder.grants import Grants
     from runtime.clock import Clock
     from runtime.kubernetes.access import Access
     from runtime.kubernetes.election import LeaseElection
@@ -104,12 +105,21 @@ class Binder(Service[Settings]):
 
         limits = self._api
         api = ClusterServicer(shell, self._core, limits)
-        links = LinkServicer(shell, hello, frozenset({"scheduler", "dispatcher"}), settings.links)
+        roles = frozenset({"scheduler", "dispatcher"})
+        links = LinkServicer(shell, hello, roles, settings.links, self._grants(shell))
         clients = client_listener(
             settings, ["godel.v1.Cluster"], [api.add_to], limits.message_bytes_max, shell.log
         )
         peers = link_listener(settings, links.add_to, shell.log)
         return Wiring((clients, peers), self._tasks(shell, settings))
+
+    def _grants(self, shell: Shell) -> Grants | None:
+        if self._election is None:
+            return None
+        from binder.grants import Grants
+
+        election, now_us = self._election, shell.clock.now_us()
+        return Grants(now_us, self._term, election.granted, election.note_grant)
 
     def _tasks(self, shell: Shell, settings: Settings) -> tuple[Task, ...]:
         if self._access is None or self._election is None:

@@ -9,6 +9,7 @@ numbers of sessions only grow per dialer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -41,6 +42,10 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     """Scheduler `partition` of `partitions` (a hint)."""
     profiles: tuple[str, ...] = ()
     """Profiles a scheduler runs."""
+    grant: int = 0
+    """Binder to dispatcher: the term under which it leads; 0 where its store gives it one."""
+    address: str = ""
+    """Where a dispatcher listens for clients: others are told when it leads."""
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -59,8 +64,12 @@ class Link:
     it and False when the session ends; the owner compares it before and after and tells its core.
     """
 
-    def __init__(self, hello: Hello) -> None:
+    def __init__(self, hello: Hello, answer: Callable[[Hello], Hello] | None = None) -> None:
+        """`answer` makes an acceptor's Hello of the dialer's, where it depends on that."""
         self._hello = hello
+        self._answer = answer or (lambda theirs: hello)
+        self.said = hello
+        """The Hello that was sent."""
         self.session = 0
         self.is_up = False
         self._sent = 0
@@ -90,7 +99,8 @@ class Link:
         replies: list[Frame] = []
         if isinstance(frame.body, Hello) and frame.session > self.session:
             self._begin(now_us, frame.session)
-            replies.append(self.frame(now_us, self._hello))
+            self.said = self._answer(frame.body)
+            replies.append(self.frame(now_us, self.said))
         if frame.session != self.session or self._received < 0:
             return [], []
         self._heard_at_us = now_us

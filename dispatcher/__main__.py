@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     import msgspec
 
     from dispatcher.core import DispatcherCore
+    from runtime.clock import Clock
+    from runtime.granted import GrantElection
     from runtime.kubernetes.access import Access
+    from runtime.log import Log
     from runtime.loop import Shell
 
 
@@ -25,9 +28,15 @@ class Settings(ServiceConfig, frozen=True, kw_only=True):
     binder: str = ""
     """Where the binder listens for links."""
     home: HomeKind = HomeKind.EMBEDDED
-    """With `kubernetes` nothing is kept here, and units come from the binder."""
+    """With `kubernetes` nothing is kept here, units come from the binder, and one of several
+    dispatchers leads."""
     kubernetes: KubernetesSettings = KubernetesSettings()
     """For `home: kubernetes`: where units of clients are made."""
+
+    @property
+    def binder_address(self) -> str:
+        """Where the binder is dialled."""
+        return self.binder or link_address(self.state, "binder")
 
 
 class Dispatcher(Service[Settings]):
@@ -52,7 +61,6 @@ class Dispatcher(Service[Settings]):
         """See Service."""
         from dispatcher.config import DispatcherConfig
         from dispatcher.core import DispatcherCore
-        from runtime.clock import Clock
         from runtime.placement_api import PlacementLimits
 
         is_stored = self.is_stored(settings)
@@ -60,7 +68,7 @@ class Dispatcher(Service[Settings]):
             from runtime.kubernetes.wiring import access
 
             self._access = access(settings.kubernetes)
-        self._term = term if is_stored else Clock().now_us() // 1_000_000
+        self._term = term
         self._api = section(PlacementLimits, settings.api, "api")
         limits = section(DispatcherConfig, settings.limits)
         self._core = DispatcherCore(self._term, limits, is_stored=is_stored)
@@ -78,6 +86,14 @@ class Dispatcher(Service[Settings]):
         from dispatcher.warm import warm_up
 
         warm_up()
+
+    def election(self, settings: Settings, clock: Clock, log: Log) -> GrantElection | None:
+        """See Service."""
+        if self.is_stored(settings):
+            return None
+        from runtime.granted import GrantElection
+
+        return GrantElection(settings, settings.binder_address, clock, log)
 
     def wire(self, shell: Shell, settings: Settings) -> Wiring:
         """See Service."""
@@ -97,10 +113,12 @@ class Dispatcher(Service[Settings]):
             settings, ["godel.v1.Placement"], [api.add_to], limits.message_bytes_max, shell.log
         )
         peers = link_listener(settings, links.add_to, shell.log)
-        binder = settings.binder or link_address(settings.state, "binder")
-        identity = needed_to_dial(binder, settings.tls.link, "tls.link")
-        dialer = Dialer(shell, binder, hello, "binder", settings.links, identity)
-        return Wiring((clients, peers), (dialer, *self._tasks(shell, settings)))
+        if not self.is_stored(settings):
+            # Its election dials the binder.
+            return Wiring((clients, peers), self._tasks(shell, settings))
+        identity = needed_to_dial(settings.binder_address, settings.tls.link, "tls.link")
+        dialer = Dialer(shell, settings.binder_address, hello, "binder", settings.links, identity)
+        return Wiring((clients, peers), (dialer,))
 
     def _tasks(self, shell: Shell, settings: Settings) -> tuple[Task, ...]:
         if self._access is None:

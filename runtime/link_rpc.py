@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import msgspec
@@ -19,9 +19,11 @@ from cell.columns import BadTable
 from cell.effects import PeerDown, PeerUp, Received
 from cell.link import HEARTBEAT_US, Frame, Hello, Link
 from godel.v1 import link_pb2, link_pb2_grpc
+from runtime.clock import Clock
 from runtime.codec import decode_frame, encode_frame
 from runtime.config import LinkLimits
-from runtime.loop import Shell
+from runtime.log import Log
+from runtime.loop import Port, Shell
 from runtime.targets import targets
 from runtime.tls import BadTls, Identity, channel, peer_names
 
@@ -41,6 +43,10 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+DISPATCHER = "dispatcher"
+GRANTED_KEY = "godel-granted"
+"""Trailing metadata of a refusal: another dispatcher leads, by the word of who grants that."""
 BROKEN = (grpc.RpcError, grpc.aio.InternalError)
 """What reads and writes raise when the connection is gone."""
 END = grpc.aio.EOF  # type: ignore[attr-defined]
@@ -53,6 +59,26 @@ def received(options: Iterable[tuple[str, Any]], bytes_max: int) -> tuple[tuple[
     return tuple({**dict(options), "grpc.max_receive_message_length": bytes_max}.items())
 
 
+class Inbox(Protocol):
+    """What sessions tell of their peers: a shell, or what stands before one."""
+
+    clock: Clock
+    log: Log
+
+    def put(self, event: Any, port: Port | None = None) -> None:
+        """Queue an event; `port` is the session that a PeerUp begins."""
+
+
+class Grants(Protocol):
+    """Gives out dispatchers' terms."""
+
+    def grant(self, now_us: int, term: int, *, is_taken: bool) -> int:
+        """The term of one that had `term`; 0 while another leads, or may."""
+
+    def lose(self, now_us: int) -> None:
+        """The dispatcher that leads has no session any more."""
+
+
 class Session:
     """One session: moves the frames of a Link, tells the shell, and is its Port for the peer.
 
@@ -62,7 +88,7 @@ class Session:
 
     def __init__(
         self,
-        shell: Shell,
+        shell: Inbox,
         link: Link,
         roles: frozenset[str],
         limits: LinkLimits,
@@ -76,10 +102,12 @@ class Session:
         self._outbox: deque[Frame] = deque()
         self._is_filled = asyncio.Event()
         self.peer = ""
+        self.hello = Hello(name="", role="")
         self.session = 0
         self.why_ended = ""
-        self.fault = ""
-        """What gRPC said of a connection that broke."""
+        self.is_refused = False
+        self.broken: grpc.aio.AioRpcError | None = None
+        """How the peer, or gRPC for it, ended the call."""
         self.on_hello: Callable[[Session], None] = lambda session: None
 
     def send(self, body: Any) -> None:
@@ -110,9 +138,15 @@ class Session:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(ended, grpc.aio.AioRpcError):
-                    self.fault = f"{ended.code().name}: {ended.details()}"
+                    self.broken = ended
                 elif isinstance(ended, Exception) and not isinstance(ended, BROKEN):
                     self._shell.log.error("a link failed", peer=self.peer, why=repr(ended))
+
+    def refuse(self, why: str) -> None:
+        """End the session before it has begun: another is served in the place of this peer."""
+        self.is_refused = True
+        self.peer = ""
+        self.end(why)
 
     def end(self, why: str) -> None:
         """End the session; the shell learns it once."""
@@ -160,12 +194,12 @@ class Session:
             self._shell.log.error("a peer is not who it says", why=why)
             self.end(why)
             return
-        self.peer = hello.name
+        self.peer, self.hello = hello.name, hello
         self.session = self._link.session
         self.on_hello(self)
         if not self.why_ended:
             self._shell.log.say("link up", peer=self.peer, role=hello.role, session=self.session)
-            self._shell.put(PeerUp(self.peer, hello), self)
+            self._shell.put(PeerUp(self.peer, self.hello), self)
 
     async def _write_all(self, write: Write) -> None:
         outbox = self._outbox
@@ -202,7 +236,7 @@ class Dialer:
 
     def __init__(
         self,
-        shell: Shell,
+        shell: Inbox,
         target: str,
         hello: Callable[[], Hello],
         role: str,
@@ -217,6 +251,8 @@ class Dialer:
         self._identity = identity
         self._session = 0
         self._told = ""
+        self.on_refused: Callable[[str, bool], None] = lambda why, is_another_granted: None
+        """Told why a peer did not begin a session."""
 
     async def run(self) -> None:
         """Dial for ever."""
@@ -251,8 +287,18 @@ class Dialer:
             await session.run(call.read, call.write)
         finally:
             call.cancel()
-        self._tell("" if session.peer else session.fault)
+        self._refused(session)
         return bool(session.peer)
+
+    def _refused(self, session: Session) -> None:
+        """Tell who did not answer, and why."""
+        broken = None if session.peer else session.broken
+        if broken is None:
+            self._tell("")
+            return
+        self._tell(f"{broken.code().name}: {broken.details()}")
+        trailing: Any = broken.trailing_metadata() or ()
+        self.on_refused(broken.details() or "", any(key == GRANTED_KEY for key, _ in trailing))
 
     def _tell(self, fault: str) -> None:
         """Say once why nobody is reached."""
@@ -262,7 +308,10 @@ class Dialer:
 
 
 class LinkServicer(link_pb2_grpc.LinkServicer):
-    """Takes links of peers with the given roles; a newer session of a peer ends its older one."""
+    """Takes links of peers with the given roles; a newer session of a peer ends its older one.
+
+    With `grants` one dispatcher at a time is taken, under the term that it is granted.
+    """
 
     def __init__(
         self,
@@ -270,11 +319,13 @@ class LinkServicer(link_pb2_grpc.LinkServicer):
         hello: Callable[[], Hello],
         roles: frozenset[str],
         limits: LinkLimits | None = None,
+        grants: Grants | None = None,
     ) -> None:
         self._shell = shell
         self._hello = hello
         self._roles = roles
         self._limits = limits or LinkLimits()
+        self._grants = grants
         self._sessions: dict[str, Session] = {}
         self._dictionaries = 0
 
@@ -289,13 +340,43 @@ class LinkServicer(link_pb2_grpc.LinkServicer):
         self._dictionaries = max(self._dictionaries + 1, self._shell.clock.now_us())
         hello = msgspec.structs.replace(self._hello(), dictionary=self._dictionaries)
         names = peer_names(context)
-        session = Session(self._shell, Link(hello), self._roles, self._limits, names)
-        session.on_hello = self._replace
+        link = Link(hello, lambda theirs: self._answer(hello, theirs))
+        session = Session(self._shell, link, self._roles, self._limits, names)
+        session.on_hello = lambda session: self._admit(session, link.said)
         await session.run(context.read, context.write)
         if self._sessions.get(session.peer) is session:
             del self._sessions[session.peer]
+            if self._grants is not None and session.hello.role == DISPATCHER:
+                self._grants.lose(self._shell.clock.now_us())
+        if session.is_refused:
+            trailing = ((GRANTED_KEY, "1"),)
+            await context.abort(grpc.StatusCode.UNAVAILABLE, session.why_ended, trailing)
         if session.why_ended and not session.peer:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, session.why_ended)
+
+    def _answer(self, ours: Hello, theirs: Hello) -> Hello:
+        if self._grants is None or theirs.role != DISPATCHER:
+            return ours
+        now_us, is_taken = self._shell.clock.now_us(), self._leading() is not None
+        grant = self._grants.grant(now_us, theirs.term, is_taken=is_taken)
+        return msgspec.structs.replace(ours, grant=grant)
+
+    def _admit(self, session: Session, said: Hello) -> None:
+        """Take a session whose peer may be here, under the term that it was granted."""
+        if self._grants is not None and session.hello.role == DISPATCHER:
+            leading = self._leading()
+            if not said.grant:
+                who = "another" if leading is None else leading.hello.name
+                where = "" if leading is None else f", clients at {leading.hello.address}"
+                session.refuse(f"{who} leads{where}")
+                return
+            session.hello = msgspec.structs.replace(session.hello, term=said.grant)
+        self._replace(session)
+
+    def _leading(self) -> Session | None:
+        """The session of the dispatcher that leads."""
+        taken = (s for s in self._sessions.values() if s.hello.role == DISPATCHER)
+        return next((session for session in taken if not session.why_ended), None)
 
     def _replace(self, session: Session) -> None:
         older = self._sessions.get(session.peer)

@@ -49,6 +49,15 @@ class LeaseElection:
         """Whether a write that is sent now is the leader's."""
         return self._lease.is_held()
 
+    @property
+    def granted(self) -> int:
+        """The dispatcher's term that was granted last, under whichever leader."""
+        return self._lease.granted
+
+    def note_grant(self, term: int) -> None:
+        """Have the next leader know it."""
+        self._lease.note_grant(term)
+
     async def won(self) -> int:
         """See Election."""
         if not self._is_open:

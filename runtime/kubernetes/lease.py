@@ -14,6 +14,7 @@ answer on, not from the sending.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -39,6 +40,7 @@ LOST = (404, 409)
 """Of a write: the Lease is not what was seen last."""
 LINK_ANNOTATION = "godel.dev/link-address"
 CLIENT_ANNOTATION = "godel.dev/client-address"
+GRANT_ANNOTATION = "godel.dev/dispatcher-term"
 _US = 1_000_000
 _UNSEEN = "unseen"
 _ABSENT = ""
@@ -84,6 +86,8 @@ class Lease:
         """When that version was seen first."""
         self._held_until_us = 0
         self._term_max_seen = 0
+        self._granted = ""
+        self._is_due = asyncio.Event()
         self._complaints: dict[str, str] = {}
         self.term = 0
         """The last that was won."""
@@ -92,10 +96,21 @@ class Lease:
     def leader(self) -> Leader:
         """Who leads, as last seen: this process, or the one that a standby saw."""
         holder = self._spec().get("holderIdentity") or ""
-        notes = self._document.get("metadata", {}).get("annotations") or {}
         if not holder:
             return Leader()
+        notes = self._notes()
         return Leader(holder, notes.get(LINK_ANNOTATION, ""), notes.get(CLIENT_ANNOTATION, ""))
+
+    @property
+    def granted(self) -> int:
+        """The dispatcher's term that was granted last, by whomever; 0 for none."""
+        text = self._notes().get(GRANT_ANNOTATION, "")
+        return int(text) if text.isdecimal() else 0
+
+    def note_grant(self, term: int) -> None:
+        """Have successors know a dispatcher's term, by a renewal that is sent at once."""
+        self._granted = str(term)
+        self._is_due.set()
 
     def is_held(self) -> bool:
         """Whether a write that is sent now is the holder's."""
@@ -104,6 +119,7 @@ class Lease:
     async def acquire(self) -> int:
         """Wait as a standby until the Lease is won; returns the term, higher than any before."""
         self._held_until_us = 0
+        self._granted = ""
         while True:
             if await self._look() and self._is_free() and await self._take():
                 self._log.say("the lease is won", identity=self._self.identity, term=self.term)
@@ -114,7 +130,9 @@ class Lease:
         """Renew what was won; returns when it is lost."""
         pause = RENEW_SECONDS
         while self.is_held():
-            await asyncio.sleep(min(pause, self._left()))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_due.wait(), min(pause, self._left()))
+            self._is_due.clear()
             sent_us = self._clock.now_us()
             is_renewed = self.is_held() and await self._renew()
             spent = (self._clock.now_us() - sent_us) / _US
@@ -196,6 +214,9 @@ class Lease:
     def _spec(self) -> Document:
         return self._document.get("spec") or {}
 
+    def _notes(self) -> dict[str, str]:
+        return self._document.get("metadata", {}).get("annotations") or {}
+
     async def _look(self) -> bool:
         """Read the Lease; whether it was answered, be it that there is none."""
         reply = await self._ask("GET", self._path, None)
@@ -232,9 +253,10 @@ class Lease:
             LINK_ANNOTATION: self._self.link_address if holder else "",
             CLIENT_ANNOTATION: self._self.client_address if holder else "",
         }
-        metadata = document["metadata"]
-        notes = {**(metadata.get("annotations") or {}), **notes}
-        return {**document, "metadata": {**metadata, "annotations": notes}, "spec": spec}
+        if self._granted:
+            notes[GRANT_ANNOTATION] = self._granted
+        metadata = {**document["metadata"], "annotations": {**self._notes(), **notes}}
+        return {**document, "metadata": metadata, "spec": spec}
 
     async def _ask(self, method: str, path: str, body: Document | None) -> Reply | None:
         """One request, which ends before the Lease does when it is held; None without an answer."""

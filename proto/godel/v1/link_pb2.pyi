@@ -131,6 +131,8 @@ class Hello(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     PROFILES_FIELD_NUMBER: _builtins.int
+    GRANT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The sender's name, which names it as a peer."""
     role: _builtins.str
@@ -147,6 +149,10 @@ class Hello(_message.Message):
     """Scheduler: its partition, a hint."""
     partitions: _builtins.int
     """Scheduler: of so many partitions."""
+    grant: _builtins.int
+    """Binder to dispatcher: the term under which it leads; 0 where its store gives it one."""
+    address: _builtins.str
+    """Dispatcher: where it listens for clients."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of optional features."""
@@ -168,10 +174,12 @@ class Hello(_message.Message):
         partition: _builtins.int = ...,
         partitions: _builtins.int = ...,
         profiles: _abc.Iterable[_builtins.str] | None = ...,
+        grant: _builtins.int = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features", "name", b"name", "partition", b"partition", "partitions", b"partitions", "profiles", b"profiles", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "role", b"role", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "dictionary", b"dictionary", "features", b"features", "grant", b"grant", "name", b"name", "partition", b"partition", "partitions", b"partitions", "profiles", b"profiles", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "role", b"role", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
