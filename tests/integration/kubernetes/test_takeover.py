@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -145,6 +148,26 @@ async def test_dispatcher_that_leads_is_killed(load: Load, replicas: Replicas) -
     assert await replicas.leader((second,), seconds=TAKEOVER_SECONDS) == second
     await creating
     await load.bound("p", PODS)
+    replicas.start(first)
+    await names(replicas, first, second)
+    assert "Bound" in await asyncio.to_thread(got, replicas)
+
+
+def got(replicas: Replicas) -> str:
+    """What `godel get` prints when it is given the addresses of both, in whichever order."""
+    godel = Path(sys.executable).with_name("godel")
+    addresses = [replicas.address(name) for name in DISPATCHERS]
+    asked = [
+        subprocess.run(
+            [godel, "get", "--dispatcher", ",".join(each)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for each in (addresses, addresses[::-1])
+    ]
+    assert asked[0].count("Bound") == asked[1].count("Bound")
+    return asked[0]
 
 
 async def test_leaders_of_both_are_killed_together(load: Load, replicas: Replicas) -> None:
