@@ -19,10 +19,9 @@ from pathlib import Path
 
 from tests.controlplane.build import BuildFailed, programs
 from tests.controlplane.cluster import EXTRAS, KWOK, ControlPlane
-from tests.controlplane.install import NAMESPACE, account, install
 from tests.controlplane.nodes import add_nodes, ready_nodes
 from tests.controlplane.processes import Ended
-from tests.integration.kubernetes.services import SERVICES, Services
+from tests.integration.kubernetes.services import SERVICES, as_shipped
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "build" / "cluster"
@@ -50,12 +49,11 @@ def serve(folder: Path, nodes: int) -> None:
     start = time.monotonic()
     with ControlPlane(folder, found) as cluster, ExitStack() as stack:
         cluster.start(*EXTRAS)
-        install(cluster)
         add_nodes(cluster.admin, nodes)
         cluster.processes.until(
             KWOK, lambda: len(ready_nodes(cluster.admin)) == nodes, READY_SECONDS
         )
-        services = Services(account(cluster, "godel-binder"), NAMESPACE)
+        services = as_shipped(cluster)
         stack.callback(services.remove)
         services.start()
         asyncio.run(services.serving())

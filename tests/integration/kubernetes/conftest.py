@@ -12,9 +12,8 @@ import pytest
 
 from tests.controlplane.build import BuildFailed, programs
 from tests.controlplane.cluster import CONTROLLER_MANAGER, EXTRAS, KWOK, ControlPlane
-from tests.controlplane.install import NAMESPACE, account, install
 from tests.controlplane.nodes import add_nodes, ready_nodes
-from tests.integration.kubernetes.services import SERVICES, Services
+from tests.integration.kubernetes.services import Services, as_shipped
 
 NODES = 3
 READY_SECONDS = 60.0
@@ -92,14 +91,5 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> It
 @pytest.fixture
 async def services(control_plane: ControlPlane) -> AsyncIterator[Services]:
     """Running services on the shared control plane, as the accounts that deploy/ ships."""
-    install(control_plane)
-    binder, dispatcher = (account(control_plane, f"godel-{n}") for n in ("binder", "dispatcher"))
-    found = Services(binder, NAMESPACE, dispatcher)
-    try:
-        found.start()
-        await found.serving()
+    async with as_shipped(control_plane).running() as found:
         yield found
-    finally:
-        for service in SERVICES:
-            print(service, found.log(service)[-3000:])
-        found.remove()

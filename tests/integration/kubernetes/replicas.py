@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from tests.integration.embedded import SERVING, until
+from tests.integration.embedded import until
 from tests.integration.kubernetes.services import Services
 
 BINDERS = ("binder-0", "binder-1")
 DISPATCHERS = ("dispatcher-0", "dispatcher-1")
 SCHEDULERS = ("scheduler-0", "scheduler-1")
-SERVED = {"binder": "godel.v1.Cluster", "dispatcher": "godel.v1.Placement"}
 
 
 class Replicas(Services):
@@ -44,19 +40,10 @@ class Replicas(Services):
         """Wait until one of these leads; its name."""
 
         async def found() -> str:
-            return next(iter([name for name in among if await self._leads(name)]), "")
+            return next(iter([name for name in among if await self.leads(name)]), "")
 
         name: str = await until(f"one of {among} leads", found, seconds)
         return name
-
-    async def _leads(self, service: str) -> bool:
-        request = health_pb2.HealthCheckRequest(service=SERVED[service.rpartition("-")[0]])
-        async with grpc.aio.insecure_channel(self.address(service)) as channel:
-            try:
-                reply = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=2.0)
-            except grpc.RpcError:
-                return False
-            return int(reply.status) == SERVING
 
     def _links(self, names: tuple[str, ...]) -> str:
         return ",".join(f"unix:{self.state}/{name}-link.sock" for name in names)

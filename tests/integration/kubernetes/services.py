@@ -6,15 +6,21 @@ others talk to these alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import grpc
 import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.integration.embedded import Embedded
+from tests.controlplane.cluster import ControlPlane
+from tests.controlplane.install import NAMESPACE, account, install
+from tests.integration.embedded import SERVING, START_SECONDS, Embedded, until
 from tests.integration.kubernetes.pods import OURS
 
+SERVED = {"binder": "godel.v1.Cluster", "dispatcher": "godel.v1.Placement"}
 SERVICES = ("binder", "dispatcher", "scheduler-0", "scheduler-1")
 
 
@@ -36,6 +42,18 @@ class Services(Embedded):
         self.configure("binder", self.of_binder)
         self.configure("dispatcher", self.of_dispatcher)
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Start and serve; what the services said is printed at the end."""
+        try:
+            self.start()
+            await self.serving()
+            yield self
+        finally:
+            for service in SERVICES:
+                print(service, self.log(service)[-3000:])
+            self.remove()
+
     def command(self, service: str) -> list[str]:
         """How the service is started."""
         path = self.state / f"{service}.yaml"
@@ -47,9 +65,33 @@ class Services(Embedded):
         super().start(*(services or SERVICES))
 
     async def serving(self, *services: str) -> None:
-        """Wait until their health says SERVING."""
-        await super().serving(*[s for s in services or SERVICES if not s.startswith("scheduler")])
+        """Wait until their health says SERVING, and those that are elected lead."""
+        waited = [s for s in services or SERVICES if not s.startswith("scheduler")]
+        await super().serving(*waited)
+        for service in waited:
+
+            async def leads(service: str = service) -> bool:
+                return await self.leads(service)
+
+            await until(f"{service} leads", leads, START_SECONDS)
+
+    async def leads(self, service: str) -> bool:
+        """Whether a service leads: a standby serves no clients."""
+        request = health_pb2.HealthCheckRequest(service=SERVED[service.partition("-")[0]])
+        async with grpc.aio.insecure_channel(self.address(service)) as channel:
+            try:
+                reply = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=2.0)
+            except grpc.RpcError:
+                return False
+            return int(reply.status) == SERVING
 
     def configure(self, service: str, settings: Mapping[str, object]) -> None:
         """Write the settings that it is started with."""
         (self.state / f"{service}.yaml").write_text(yaml.safe_dump({"name": service, **settings}))
+
+
+def as_shipped(plane: ControlPlane) -> Services:
+    """Services that do not run yet, under the accounts that deploy/ ships; installs these."""
+    install(plane)
+    binder, dispatcher = (account(plane, f"godel-{name}") for name in ("binder", "dispatcher"))
+    return Services(binder, NAMESPACE, dispatcher)

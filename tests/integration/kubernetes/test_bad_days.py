@@ -18,11 +18,10 @@ from runtime.kubernetes.api import Api as ServerApi
 from runtime.kubernetes.api import Gone, Unknown
 from tests.controlplane.api import Api, Document
 from tests.controlplane.cluster import EXTRAS, KWOK, ControlPlane
-from tests.controlplane.install import NAMESPACE, account, install
 from tests.controlplane.nodes import ALLOCATABLE, RACK_LABEL, add_nodes, node, ready_nodes
 from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
-from tests.integration.kubernetes.services import SERVICES, Services
+from tests.integration.kubernetes.services import SERVICES, Services, as_shipped
 from tests.integration.kubernetes.test_gangs import GROUP_KEY, GROUP_VERSION
 
 NODES = 60
@@ -133,19 +132,10 @@ async def services(own_control_plane: ControlPlane) -> AsyncIterator[Services]:
     """Running services on a control plane with NODES nodes."""
     plane = own_control_plane
     plane.start(*EXTRAS)
-    install(plane)
     add_nodes(plane.admin, NODES)
     plane.processes.until(KWOK, lambda: len(ready_nodes(plane.admin)) == NODES, READY_SECONDS)
-    dispatcher = account(plane, "godel-dispatcher")
-    found = Services(account(plane, "godel-binder"), NAMESPACE, dispatcher)
-    try:
-        found.start()
-        await found.serving()
+    async with as_shipped(plane).running() as found:
         yield found
-    finally:
-        for service in SERVICES:
-            print(service, found.log(service)[-2000:])
-        found.remove()
 
 
 def a_group(name: str) -> Document:

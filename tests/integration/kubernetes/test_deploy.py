@@ -32,7 +32,7 @@ from tests.controlplane.install import (
 )
 from tests.controlplane.nodes import add_nodes, ready_nodes
 from tests.integration.kubernetes.pods import OURS, a_deployment
-from tests.integration.kubernetes.services import Services
+from tests.integration.kubernetes.services import as_shipped
 from tests.integration.kubernetes.test_control_plane import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -342,19 +342,13 @@ async def test_the_guide_installs_moves_a_deployment_over_and_back(
         "example.test/team/godel-scheduler:0.1.0"
     }
     assert len(pods) == 6
-    services = Services(account(with_nodes, "godel-binder"), NAMESPACE)
-    try:
-        services.start()
-        await services.serving()
+    async with as_shipped(with_nodes).running():
         follow(steps("Move one Deployment over"), clone, with_nodes)
         until("our pods run", lambda: len(running(api, OURS)) == 3)
         until("no other runs", lambda: running(api, "default-scheduler") == [])
         follow(steps("Move back"), clone, with_nodes)
         assert api.get(f"{deployments}/web")["status"]["availableReplicas"] == 3
         until("none of ours runs", lambda: running(api, OURS) == [])
-    finally:
-        print(services.log("binder")[-3000:])
-        services.remove()
 
 
 def running(api: Api, scheduler: str) -> list[str]:

@@ -24,7 +24,7 @@ from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import BASE, NAMESPACE, account, install
 from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
-from tests.integration.kubernetes.services import SERVICES, Services
+from tests.integration.kubernetes.services import Services
 
 SECONDS = 30.0
 
@@ -44,14 +44,8 @@ async def serving(kubeconfig: Path, **kubernetes: object) -> AsyncIterator[Servi
     found = Services(kubeconfig, NAMESPACE)
     found.of_binder["kubernetes"].update(kubernetes)
     found.configure("binder", found.of_binder)
-    try:
-        found.start()
-        await found.serving()
+    async with found.running():
         yield found
-    finally:
-        for service in SERVICES:
-            print(service, found.log(service)[-3000:])
-        found.remove()
 
 
 def shipped(plane: ControlPlane) -> Path:
