@@ -174,8 +174,9 @@ class AllPodGroups(Collection):
     path = PODGROUPS
     lost = "pods that name a PodGroup are not placed"
 
-    def __init__(self, groups: PodGroups) -> None:
+    def __init__(self, groups: PodGroups, log: Log) -> None:
         self._groups = groups
+        self._log = log
         self._gangs: list[HomeGang] = []
 
     def begin(self) -> None:
@@ -185,7 +186,7 @@ class AllPodGroups(Collection):
 
     def page(self, items: list[msgspec.Raw]) -> None:
         """See Collection."""
-        self._gangs += [self._groups.take(item) for item in items]
+        self._gangs += self._taken([(item, False) for item in items])
 
     def listed(self) -> Relisted:
         """See Collection."""
@@ -194,8 +195,18 @@ class AllPodGroups(Collection):
 
     def shown(self, events: list[Event]) -> list[Watched]:
         """See Collection."""
-        taken = [self._groups.take(e.object, is_deleted=e.type == DELETED) for e in events]
+        taken = self._taken([(event.object, event.type == DELETED) for event in events])
         return [Watched(gangs=tuple(taken))]
+
+    def _taken(self, items: list[tuple[msgspec.Raw, bool]]) -> list[HomeGang]:
+        """One that we do not understand is left out: its pods wait."""
+        gangs: list[HomeGang] = []
+        for item, is_deleted in items:
+            try:
+                gangs.append(self._groups.take(item, is_deleted=is_deleted))
+            except (msgspec.MsgspecError, ValueError) as error:
+                self._log.error("a PodGroup is left out", why=error)
+        return gangs
 
 
 def merged(call: int, parts: list[Relisted]) -> Relisted:

@@ -100,7 +100,7 @@ class KubernetesHome:
         self._notes = GroupNotes(self.groups, self._write)
         self._collections = (
             Nodes(log),
-            AllPodGroups(self.groups),
+            AllPodGroups(self.groups, log),
             AllPods(
                 self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
             ),
@@ -109,6 +109,8 @@ class KubernetesHome:
         self._missed: set[str] = set()
         """Collections of which it was said that they are missed."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._has_failed = asyncio.Event()
         self._watches: list[asyncio.Task[None]] = []
         self._session = 0
         """Number of the list that the watches follow."""
@@ -141,10 +143,25 @@ class KubernetesHome:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def run(self) -> None:
+        """Run until something fails that nobody has foreseen; raises it, for nothing may stop
+        without a word."""
+        await self._has_failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._failure is None:
+            self._log.error("the home of the binder fails", why=repr(error))
+            self._failure = error
+            self._has_failed.set()
 
     # Calls
 
@@ -265,6 +282,8 @@ class KubernetesHome:
             asyncio.ensure_future(self._follow(session, self._watch(each, version)))
             for each, version in zip(self._collections, versions, strict=True)
         ]
+        for watch in self._watches:
+            watch.add_done_callback(self._ended)
 
     async def _until_listed(self, collection: Collection) -> str:
         """The version of a list; "" where it is not served, or not shown to us."""

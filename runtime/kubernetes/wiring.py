@@ -51,7 +51,7 @@ class Follow:
         pace = settings.tells_per_second_max
         self._telling = telling = Telling(api, home.pods, events, refusals, pace, may_write)
         home.on_seen, home.on_listed = telling.see, telling.listed
-        self._runs = [telling.run]
+        self._runs = [home.run, telling.run]
         if settings.success_events:
             successes = Successes(events, shell.log)
             home.on_bound = successes.put

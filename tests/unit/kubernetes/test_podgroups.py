@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import msgspec
@@ -10,8 +11,11 @@ import pytest
 from cell.home import Code, GangPhase, GangState, Note
 from runtime.fields import BadManifest
 from runtime.kubernetes import notes
+from runtime.kubernetes.api import Event
+from runtime.kubernetes.collections import AllPodGroups
 from runtime.kubernetes.notes import GroupNotes
 from runtime.kubernetes.podgroups import NAME_CHARS_MAX, PodGroups, group_of
+from runtime.log import Log
 from runtime.pod_class import GROUP_KEY
 
 UID = "5f0c1d5e-7f7a-4f0e-9d0b-000000000001"
@@ -137,3 +141,13 @@ async def test_what_was_not_written_is_written_again_and_a_refusal_is_not_for_ev
     told.put(Note((msgspec.structs.replace(WAITS, ready=1),)))
     await told.write_all()
     assert len(refused.phases) == notes.TRIES_MAX
+
+
+def test_group_that_cannot_be_read_is_left_out_and_named() -> None:
+    said = io.StringIO()
+    collection = AllPodGroups(PodGroups(), Log("home", said))
+    broken = msgspec.json.encode({"metadata": {"name": "g", "namespace": "ns", "uid": "x"}})
+    events = [Event("ADDED", msgspec.Raw(each)) for each in (broken, a_group("h"))]
+    (delta,) = collection.shown(events)
+    assert [gang.key for gang in delta.gangs] == ["ns/h"]
+    assert "a PodGroup is left out" in said.getvalue()
