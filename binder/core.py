@@ -31,7 +31,7 @@ from cell.effects import (
     Tick,
     WakeAt,
 )
-from cell.home import Answered, HomeEvent, LeaseLost, Relisted, Watched, WatchLost
+from cell.home import Answered, Answers, HomeEvent, LeaseLost, Relisted, Watched, WatchLost
 from cell.messages import (
     Command,
     Explain,
@@ -95,7 +95,7 @@ class BinderCore:
                 effects = self._answer(token, body)
             case Tick():
                 effects = self._tick(now_us)
-            case Answered() | Watched() | WatchLost() | Relisted() | LeaseLost():
+            case Answered() | Answers() | Watched() | WatchLost() | Relisted() | LeaseLost():
                 effects = self._home.handle(now_us, event)
             case Received() | PeerUp():
                 # Another process's mistake: nothing of ours depends on it.

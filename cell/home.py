@@ -315,6 +315,12 @@ class Answered(msgspec.Struct, frozen=True, tag=True):
     """Of Create and Delete: what stands in the way, for people."""
 
 
+class Answers(msgspec.Struct, frozen=True, tag=True):
+    """Answers that came together, in their order."""
+
+    answers: tuple[Answered, ...]
+
+
 class Watched(msgspec.Struct, frozen=True, tag=True):
     """What the watch shows, in order and late; of one object versions only grow.
 
@@ -352,4 +358,4 @@ class LeaseLost(msgspec.Struct, frozen=True, tag=True):
     """
 
 
-HomeEvent = Answered | Watched | WatchLost | Relisted | LeaseLost
+HomeEvent = Answered | Answers | Watched | WatchLost | Relisted | LeaseLost

@@ -38,6 +38,7 @@ from binder.streams import DispatcherStream
 from cell.effects import Effect
 from cell.home import (
     Answered,
+    Answers,
     Code,
     HomeEvent,
     LeaseLost,
@@ -117,6 +118,9 @@ class ApiServerHome:
         match event:
             case Answered():
                 self._answered(now_us, self._forming.answered(event))
+            case Answers(answers):
+                for answer in answers:
+                    self._answered(now_us, self._forming.answered(answer))
             case Watched():
                 self._see(self._forming.seen(now_us, event))
             case WatchLost():

@@ -10,6 +10,7 @@ from runtime.config import BadConfig, KubernetesSettings
 from runtime.kubernetes.access import Access, NoAccess, own_namespace
 from runtime.kubernetes.api import Api, Permit
 from runtime.kubernetes.events import BOUND_WRITERS, Events, Refusals, Successes
+from runtime.kubernetes.gather import Gather
 from runtime.kubernetes.home import KubernetesHome
 from runtime.kubernetes.submitting import Submitting
 from runtime.kubernetes.telling import WRITERS, Telling
@@ -41,7 +42,11 @@ class Follow:
         self._shell = shell
         self._api = Api(access)
         self._home = home = KubernetesHome(
-            self._api, settings.scheduler_name, shell.put, shell.log, may_write=may_write
+            self._api,
+            settings.scheduler_name,
+            Gather(shell.put).tell,
+            shell.log,
+            may_write=may_write,
         )
         # Connections of its own: telling never stands before a binding.
         writers = WRITERS + (BOUND_WRITERS if settings.success_events else 0)
