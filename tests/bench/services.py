@@ -1,6 +1,5 @@
 """Starts the measured processes and reads their CPU."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from godel.v1 import cluster_pb2, cluster_pb2_grpc
+from tests import waiting
 
 GIB = 1 << 30
 NODE = {"cpu": 2_000_000, "memory": 8_000 * GIB, "pods": 10_000}
@@ -99,8 +99,4 @@ async def register(socket: Path, count: int) -> None:
 
 async def until(socket: Path, seconds: float = START_SECONDS) -> None:
     """Wait for a service to bind its socket."""
-    for _ in range(int(seconds * 10)):
-        if os.path.exists(socket):  # noqa: ASYNC240 - a stat of a local file
-            return
-        await asyncio.sleep(0.1)
-    raise TimeoutError(f"{socket} does not appear")
+    await waiting.until(f"{socket} is there", lambda: os.path.exists(socket), seconds)

@@ -7,12 +7,13 @@ that deploy/ ships, so that a service under test may do what it may do in produc
 from __future__ import annotations
 
 import subprocess
-import time
+from functools import partial
 from pathlib import Path
 
 from tests.controlplane.api import Api, Refused
 from tests.controlplane.build import programs
 from tests.controlplane.cluster import ControlPlane
+from tests.waiting import until_blocking
 
 BASE = Path(__file__).resolve().parent.parent.parent / "deploy" / "base"
 NAMESPACE = "godel-system"
@@ -21,7 +22,6 @@ KINDS = (
     "/apis/scheduling.godel.kubewharf.io/v1alpha1/podgroups",
 )
 SERVED_SECONDS_MAX = 30.0
-POLL_SECONDS = 0.05
 COMMAND_SECONDS_MAX = 120.0
 
 
@@ -31,11 +31,9 @@ def install(cluster: ControlPlane) -> None:
     apply(cluster, "-k", str(BASE / "crds"))
     for name in ("accounts", "roles"):
         apply(cluster, "-n", NAMESPACE, "-f", str(BASE / f"{name}.yaml"))
-    deadline = time.monotonic() + SERVED_SECONDS_MAX
     for path in KINDS:
-        while not is_served(cluster.admin, path):
-            assert time.monotonic() < deadline, f"{path} is not served"
-            time.sleep(POLL_SECONDS)
+        is_there = partial(is_served, cluster.admin, path)
+        until_blocking(f"{path} is served", is_there, SERVED_SECONDS_MAX)
 
 
 def account(cluster: ControlPlane, name: str) -> Path:
@@ -55,13 +53,13 @@ def is_served(api: Api, path: str) -> bool:
 def apply(cluster: ControlPlane, *arguments: str, sent: str = "") -> list[str]:
     """Apply with every field checked; a line per object."""
     flags = ("apply", "--server-side", "--validate=strict")
-    return kubectl(cluster, *flags, *arguments, sent=sent).splitlines()
+    return kubectl(cluster.kubeconfig, *flags, *arguments, sent=sent).splitlines()
 
 
-def kubectl(cluster: ControlPlane, *arguments: str, sent: str = "") -> str:
+def kubectl(kubeconfig: Path, *arguments: str, sent: str = "") -> str:
     """What kubectl says. Raises AssertionError with its complaint."""
     ran = subprocess.run(
-        [str(programs()["kubectl"]), f"--kubeconfig={cluster.kubeconfig}", *arguments],
+        [str(programs()["kubectl"]), f"--kubeconfig={kubeconfig}", *arguments],
         input=sent,
         capture_output=True,
         text=True,

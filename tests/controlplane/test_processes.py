@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.controlplane.processes import POLL_SECONDS, Ended, Processes
+from tests.controlplane.processes import Ended, Processes
+from tests.waiting import until_blocking
 
 GONE_SECONDS = 30.0
 STARTED_THEN_HANGS = """
@@ -24,6 +24,10 @@ time.sleep(1000)
 """
 
 
+def is_gone(program: psutil.Process) -> bool:
+    return not program.is_running() or program.status() == psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a program to its parent")
 def test_programs_die_with_a_run_that_is_killed(tmp_path: Path) -> None:
     run = subprocess.Popen(
@@ -33,10 +37,7 @@ def test_programs_die_with_a_run_that_is_killed(tmp_path: Path) -> None:
     sleeper = psutil.Process(int(run.stdout.readline()))
     run.kill()
     run.communicate()
-    deadline = time.monotonic() + GONE_SECONDS
-    while sleeper.is_running() and sleeper.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(POLL_SECONDS)
+    until_blocking("the program is gone", lambda: is_gone(sleeper), GONE_SECONDS)
 
 
 def test_a_program_that_ends_before_it_is_ready_shows_its_log(tmp_path: Path) -> None:

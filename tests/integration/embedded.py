@@ -12,33 +12,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.waiting import until
+
 START_SECONDS = 60.0
-WAIT_SECONDS = 90.0
-POLL_SECONDS = 0.05
 SERVING = int(health_pb2.HealthCheckResponse.SERVING)
 NOT_SERVING = int(health_pb2.HealthCheckResponse.NOT_SERVING)
 SERVICES = ("binder", "dispatcher", "scheduler-0", "scheduler-1", "sharding")
-
-
-async def until(
-    what: str, condition: Callable[[], Awaitable[Any]], seconds: float = WAIT_SECONDS
-) -> Any:
-    """Poll until the condition holds and return what it gave. Raises AssertionError."""
-    last: Any = None
-    try:
-        async with asyncio.timeout(seconds):
-            while not (last := await condition()):  # noqa: ASYNC110 - other processes set no event
-                await asyncio.sleep(POLL_SECONDS)
-            return last
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds} s: {what}; last seen {last!r}") from None
 
 
 class Embedded:

@@ -10,7 +10,7 @@ import grpc
 from godel.v1 import placement_pb2, types_pb2
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster, uid_text
-from tests.integration.embedded import WAIT_SECONDS, until
+from tests.waiting import WAIT_SECONDS, until
 
 BATCH = 500
 GANG = 4

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 
 from godel.v1 import release_pb2, release_pb2_grpc, types_pb2
-from tests.integration.embedded import Embedded, until
+from tests.integration.embedded import Embedded
+from tests.waiting import until
 
 NAME = "shop"
 ROWS = 12

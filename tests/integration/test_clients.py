@@ -16,7 +16,8 @@ from cell.unit import uid_of
 from godel.v1 import placement_pb2, placement_pb2_grpc, types_pb2
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster
-from tests.integration.embedded import SERVICES, SERVING, Embedded, until
+from tests.integration.embedded import SERVICES, SERVING, Embedded
+from tests.waiting import until
 
 pb = placement_pb2
 

@@ -12,8 +12,9 @@ from cell.unit import uid_of
 from godel.v1 import cluster_pb2
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster, Replica, claims_of
-from tests.integration.embedded import Embedded, until
+from tests.integration.embedded import Embedded
 from tests.integration.load import Load, Progress, settled
+from tests.waiting import until
 
 
 class Follower:

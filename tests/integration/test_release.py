@@ -11,9 +11,10 @@ import pytest
 from godel.v1 import cluster_pb2, placement_pb2, release_pb2, types_pb2
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster
-from tests.integration.embedded import Embedded, until
+from tests.integration.embedded import Embedded
 from tests.integration.kubelet import Kubelet
 from tests.integration.services import MAX_UNAVAILABLE, REPLICAS_PER_ROW, ROWS, Service
+from tests.waiting import until
 
 IMPOSSIBLE_CPU = 1 << 40
 FLOOR = ROWS - MAX_UNAVAILABLE

@@ -15,8 +15,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from runtime.placement_client import PlacementClient
 from tests.integration.cluster import Cluster
-from tests.integration.embedded import NOT_SERVING, SERVICES, SERVING, Embedded, until
+from tests.integration.embedded import NOT_SERVING, SERVICES, SERVING, Embedded
 from tests.integration.load import Load, Refused, check_fate, explained
+from tests.waiting import until
 
 APIS = {
     "dispatcher": "godel.v1.Placement",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.embedded import Embedded, until
+from tests.integration.embedded import Embedded
+from tests.waiting import until
 
 SERVICES = ("binder", "dispatcher", "scheduler-0")
 PORTS = ("dispatcher", "dispatcher-link", "binder", "binder-link")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from tests.bench.k8s.client import a_pod
 from tests.bench.k8s.ground import Ground, Processes
 from tests.controlplane import commands
 from tests.controlplane.cluster import SCHEDULER
+from tests.waiting import until
 
 OURS = "godel-scheduler"
 THEIRS = "default-scheduler"
@@ -25,7 +25,6 @@ SCHEDULERS = 2
 START_SECONDS = 300.0
 """Until all serve: kernels are compiled where the cache is cold."""
 PROBE_SECONDS = 120.0
-POLL_SECONDS = 0.05
 
 
 @contextmanager
@@ -77,6 +76,8 @@ async def probe(ground: Ground) -> None:
     async with ground.leg(1) as leg:
         path = f"/api/v1/namespaces/{leg.namespace}/pods"
         ground.admin.text("POST", path, msgspec.json.decode(a_pod("probe", OURS)))
-        async with asyncio.timeout(PROBE_SECONDS):
-            while not ground.admin.get(f"{path}/probe")["spec"].get("nodeName"):  # noqa: ASYNC110
-                await asyncio.sleep(POLL_SECONDS)
+
+        def is_placed() -> bool:
+            return bool(ground.admin.get(f"{path}/probe")["spec"].get("nodeName"))
+
+        await until("the probe is placed", is_placed, PROBE_SECONDS)

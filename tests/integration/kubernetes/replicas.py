@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.integration.embedded import until
 from tests.integration.kubernetes.services import Services
+from tests.waiting import until
 
 BINDERS = ("binder-0", "binder-1")
 DISPATCHERS = ("dispatcher-0", "dispatcher-1")

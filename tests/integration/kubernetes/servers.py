@@ -6,7 +6,6 @@ real one is asked by the production client, `runtime.kubernetes`.
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -43,6 +42,7 @@ from tests.controlplane.api import Api as AdminApi
 from tests.integration.kubernetes.pods import OURS, a_pod, a_request
 from tests.simulation.api_server import ApiServer, unit_of
 from tests.simulation.world import MS, World
+from tests.waiting import until
 
 WAIT_SECONDS = 20.0
 DEMAND = (("cpu", 100),)
@@ -316,7 +316,4 @@ class RealServer:
         return f"/api/v1/namespaces/{name.namespace}/pods/{name.name}"
 
     async def _until(self, found: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(WAIT_SECONDS):
-            while not (result := found()):  # noqa: ASYNC110 - the client sets no event
-                await asyncio.sleep(0.01)
-        return result
+        return await until("the home tells it", found, WAIT_SECONDS)

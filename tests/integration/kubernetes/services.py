@@ -17,8 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import NAMESPACE, account, install
-from tests.integration.embedded import SERVING, START_SECONDS, Embedded, until
+from tests.integration.embedded import SERVING, START_SECONDS, Embedded
 from tests.integration.kubernetes.pods import OURS
+from tests.waiting import until
 
 SERVED = {"binder": "godel.v1.Cluster", "dispatcher": "godel.v1.Placement"}
 SERVICES = ("binder", "dispatcher", "scheduler-0", "scheduler-1")

@@ -19,10 +19,10 @@ from runtime.kubernetes.api import Gone, Unknown
 from tests.controlplane.api import Api, Document
 from tests.controlplane.cluster import EXTRAS, KWOK, ControlPlane
 from tests.controlplane.nodes import ALLOCATABLE, RACK_LABEL, add_nodes, node, ready_nodes
-from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.services import SERVICES, Services, as_shipped
 from tests.integration.kubernetes.test_gangs import GROUP_KEY, GROUP_VERSION
+from tests.waiting import until
 
 NODES = 60
 NODE_MILLIS = int(ALLOCATABLE["cpu"]) * 1000

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +14,7 @@ from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.nodes import node
 from tests.controlplane.processes import Ended
 from tests.integration.kubernetes.pods import a_deployment, a_pod, bind, phase
-
-WAIT_SECONDS = 60.0
-POLL_SECONDS = 0.1
-
-
-def until(what: str, condition: Callable[[], bool]) -> None:
-    """Poll until the condition holds. Raises AssertionError."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT_SECONDS} s: {what}"
-        time.sleep(POLL_SECONDS)
+from tests.waiting import until_blocking
 
 
 def test_a_bound_pod_runs_and_a_deleted_one_goes(
@@ -36,10 +24,10 @@ def test_a_bound_pod_runs_and_a_deleted_one_goes(
     pod = api.create(path, a_pod("lone"))
     assert phase(api, namespace, "lone") == "Pending"
     bind(api, pod, "node-0001")
-    until("the pod runs", lambda: phase(api, namespace, "lone") == "Running")
+    until_blocking("the pod runs", lambda: phase(api, namespace, "lone") == "Running")
     assert api.get(f"{path}/lone")["spec"]["nodeName"] == "node-0001"
     api.delete(f"{path}/lone")
-    until("the pod is gone", lambda: api.get(path)["items"] == [])
+    until_blocking("the pod is gone", lambda: api.get(path)["items"] == [])
 
 
 def test_a_binding_for_another_incarnation_is_refused(
@@ -64,7 +52,7 @@ def test_a_deployment_is_placed_by_kube_scheduler(
         web = api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/web")
         return bool(web["status"].get("availableReplicas") == 6)
 
-    until("all replicas are available", are_available)
+    until_blocking("all replicas are available", are_available)
     pods = api.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
     assert sum(Counter(pod["spec"]["nodeName"] for pod in pods).values()) == 6
 
@@ -75,7 +63,7 @@ def test_the_pods_of_a_job_complete(control_plane: ControlPlane, namespace: str)
     template["spec"]["restartPolicy"] = "Never"
     spec = {"completions": 2, "parallelism": 2, "template": template}
     api.create(path, {"metadata": {"name": "once"}, "spec": spec})
-    until("it succeeds", lambda: api.get(f"{path}/once")["status"].get("succeeded") == 2)
+    until_blocking("it succeeds", lambda: api.get(f"{path}/once")["status"].get("succeeded") == 2)
 
 
 @pytest.mark.parametrize("kind", ["user", "service account"])

@@ -33,7 +33,7 @@ from tests.controlplane.install import (
 from tests.controlplane.nodes import add_nodes, ready_nodes
 from tests.integration.kubernetes.pods import OURS, a_deployment
 from tests.integration.kubernetes.services import as_shipped
-from tests.integration.kubernetes.test_control_plane import until
+from tests.waiting import until_blocking
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 GUIDE = ROOT / "docs" / "guides" / "kubernetes.md"
@@ -64,17 +64,19 @@ def installed(bare_control_plane: ControlPlane, tmp_path_factory: pytest.TempPat
         apply(bare_control_plane, "-f", "-", sent=secrets)
         assert len(apply(bare_control_plane, "-k", str(BASE))) == objects
     api = bare_control_plane.admin
-    until("our kinds are served", lambda: all(is_served(api, path) for path in KINDS))
+    until_blocking("our kinds are served", lambda: all(is_served(api, path) for path in KINDS))
     return api
 
 
 def built(cluster: ControlPlane) -> list[Document]:
     """The base as kustomize makes it."""
-    return list(yaml.safe_load_all(kubectl(cluster, "kustomize", str(BASE))))
+    return list(yaml.safe_load_all(kubectl(cluster.kubeconfig, "kustomize", str(BASE))))
 
 
 def test_the_overlay_adds_certificates_for_every_secret(bare_control_plane: ControlPlane) -> None:
-    overlay = kubectl(bare_control_plane, "kustomize", str(BASE.parent / "overlays/cert-manager"))
+    overlay = kubectl(
+        bare_control_plane.kubeconfig, "kustomize", str(BASE.parent / "overlays/cert-manager")
+    )
     objects = list(yaml.safe_load_all(overlay))
     assert len(objects) > len(built(bare_control_plane))
     made = {o["spec"]["secretName"] for o in objects if o["kind"] == "Certificate"}
@@ -234,7 +236,7 @@ def test_people_see_phase_nodes_and_message(
 ) -> None:
     installed.create(REQUESTS, a_request("seen"))
     installed.merge(f"{REQUESTS}/seen/status", {"status": SEEN})
-    head, row = kubectl(bare_control_plane, "get", "pr", "seen").splitlines()
+    head, row = kubectl(bare_control_plane.kubeconfig, "get", "pr", "seen").splitlines()
     assert head.split() == ["NAME", "PHASE", "PLACED", "NODE", "AGE", "MESSAGE"]
     assert [row.split()[i] for i in (0, 1, 2, 3, 5)] == ["seen", "Bound", "1", "n", "why"]
 
@@ -270,7 +272,7 @@ def test_a_pod_group_has_the_published_fields(
     assert written["status"] == status
     with pytest.raises(Refused, match="Unsupported value"):
         installed.merge(f"{GROUPS}/gang/status", {"status": {"phase": "Lost"}})
-    head = kubectl(bare_control_plane, "get", "podgroups").splitlines()[0]
+    head = kubectl(bare_control_plane.kubeconfig, "get", "podgroups").splitlines()[0]
     assert head.split() == ["NAME", "MIN", "PHASE", "AGE"]
 
 
@@ -344,11 +346,11 @@ async def test_the_guide_installs_moves_a_deployment_over_and_back(
     assert len(pods) == 6
     async with as_shipped(with_nodes).running():
         follow(steps("Move one Deployment over"), clone, with_nodes)
-        until("our pods run", lambda: len(running(api, OURS)) == 3)
-        until("no other runs", lambda: running(api, "default-scheduler") == [])
+        until_blocking("our pods run", lambda: len(running(api, OURS)) == 3)
+        until_blocking("no other runs", lambda: running(api, "default-scheduler") == [])
         follow(steps("Move back"), clone, with_nodes)
         assert api.get(f"{deployments}/web")["status"]["availableReplicas"] == 3
-        until("none of ours runs", lambda: running(api, OURS) == [])
+        until_blocking("none of ours runs", lambda: running(api, OURS) == [])
 
 
 def running(api: Api, scheduler: str) -> list[str]:

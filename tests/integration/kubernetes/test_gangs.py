@@ -14,9 +14,9 @@ import pytest
 
 from tests.controlplane.api import Api, Document
 from tests.controlplane.cluster import ControlPlane
-from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.services import Services
+from tests.waiting import until
 
 PLACED_SECONDS = 60.0
 GROUP_VERSION = "scheduling.godel.kubewharf.io/v1alpha1"

@@ -21,6 +21,7 @@ from runtime.kubernetes.lease import LEASE_NAME, Leader, Lease
 from runtime.log import Log
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.identities import RBAC_PATH
+from tests.waiting import until
 
 TAKEOVER_SECONDS = 5.0
 AWAY_SECONDS = 10.0
@@ -103,9 +104,7 @@ async def renewing(lease: Lease) -> AsyncIterator[None]:
 
 
 async def seen(is_it: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not is_it():  # noqa: ASYNC110 - a Lease sets no event
-            await asyncio.sleep(0.01)
+    await until("the candidates see it", is_it, WAIT_SECONDS)
 
 
 async def test_killed_holder_is_followed_in_time(

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.controlplane.build import programs
-from tests.controlplane.install import COMMAND_SECONDS_MAX
-from tests.integration.kubernetes.test_control_plane import until
+from tests.controlplane.install import kubectl
+from tests.waiting import until_blocking
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 NODES = 4
@@ -30,17 +30,17 @@ def test_example_ends_in_running_pods(tmp_path: Path) -> None:
             assert running.poll() is None, (tmp_path / "log").read_text()
             return "Ctrl-C ends it" in (tmp_path / "log").read_text()
 
-        until("the cluster is ready", is_ready)
+        until_blocking("the cluster is ready", is_ready)
         said = (tmp_path / "log").read_text()
         assert f"{NODES} nodes, ready in" in said
         state = said.split("GODEL_STATE=", 1)[1].split("\n", 1)[0]
         kubectl(kubeconfig, "apply", "-f", str(ROOT / "examples" / "kubernetes.yaml"))
         phase = "--field-selector=status.phase!=Pending"
-        until(
+        until_blocking(
             "all pods run, or have run",
             lambda: len(kubectl(kubeconfig, "get", "pods", phase, "-o", "name").split()) == PODS,
         )
-        until(
+        until_blocking(
             "the gang is scheduled",
             lambda: "Scheduled" in kubectl(kubeconfig, "get", "podgroups", "training"),
         )
@@ -53,14 +53,3 @@ def test_example_ends_in_running_pods(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         assert running.wait(EXIT_SECONDS) == 0, (tmp_path / "log").read_text()
         log.close()
-
-
-def kubectl(kubeconfig: Path, *arguments: str) -> str:
-    ran = subprocess.run(
-        [str(programs()["kubectl"]), f"--kubeconfig={kubeconfig}", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS_MAX,
-        check=True,
-    )
-    return ran.stdout

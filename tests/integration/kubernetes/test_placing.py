@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from tests.controlplane.cluster import ControlPlane
-from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.services import Services
+from tests.waiting import until
 
 
 def pods_of(plane: ControlPlane, namespace: str) -> list[dict[str, Any]]:

@@ -17,9 +17,9 @@ import pytest
 from runtime.kubernetes.submitting import name_of
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import NAMESPACE, kubectl
-from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_request
 from tests.integration.kubernetes.services import Services
+from tests.waiting import until
 
 PLACED_SECONDS = 60.0
 UNITS = 60
@@ -53,7 +53,7 @@ class Requests:
 
     def shown(self) -> list[list[str]]:
         """What people see, by line and column."""
-        lines = kubectl(self._plane, "get", "pr", "-n", self._namespace).splitlines()
+        lines = kubectl(self._plane.kubeconfig, "get", "pr", "-n", self._namespace).splitlines()
         return [line.split() for line in lines]
 
     async def phases(self, want: dict[str, str]) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,6 @@ from godel.v1 import cluster_pb2, cluster_pb2_grpc, placement_pb2, placement_pb2
 from tests.controlplane.api import Api
 from tests.controlplane.cluster import CONTROLLER_MANAGER, EXTRAS, KWOK, ControlPlane
 from tests.controlplane.nodes import add_nodes, ready_nodes
-from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.replicas import (
     BINDERS,
@@ -28,6 +27,7 @@ from tests.integration.kubernetes.replicas import (
 )
 from tests.integration.kubernetes.test_contract import RULES
 from tests.integration.kubernetes.test_home import a_role
+from tests.waiting import until
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 PODS = 150

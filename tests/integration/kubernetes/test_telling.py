@@ -22,9 +22,9 @@ from runtime.kubernetes.telling import Telling
 from runtime.log import Log
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import BASE, NAMESPACE, account, install
-from tests.integration.embedded import until
 from tests.integration.kubernetes.pods import a_pod
 from tests.integration.kubernetes.services import Services
+from tests.waiting import until
 
 SECONDS = 30.0
 

@@ -22,6 +22,7 @@ from runtime.log import Log
 from runtime.placement_client import PlacementClient
 from tests.unit.loadtest.builders import a_workload
 from tests.unit.loadtest.fake_home import FakeHome, a_home
+from tests.waiting import until
 
 LIMITS = Limits(quiet_seconds=0.05, settle_seconds_max=0.3, sample_seconds=0.05)
 
@@ -90,8 +91,7 @@ async def test_a_watch_that_is_cut_off_begins_anew_with_a_snapshot(tmp_path: Pat
     work = replace(work, at_s=np.array([0.0, 0.3]))
     async with a_home(tmp_path) as home, a_run(home, work) as run:
         running = asyncio.ensure_future(run.run())
-        while not run.tally.is_placed[0]:  # noqa: ASYNC110 - a test only
-            await asyncio.sleep(0.005)
+        await until("the first is placed", lambda: run.tally.is_placed[0])
         home.cut_watchers()
         report = await running
 
@@ -142,8 +142,7 @@ async def test_the_node_simulator_reports_also_after_a_cut(tmp_path: Path) -> No
         home.free = home.whole = {"n0": 4000}
         lives = Lives(["n0"], Delays(start_s=(0.0, 0.0)), seed=0)
         running = asyncio.ensure_future(Simulator(client, lives, Log("nodes"), None).run())
-        while not home.watchers:  # noqa: ASYNC110 - a test only
-            await asyncio.sleep(0.005)
+        await until("it watches", lambda: home.watchers)
         home.place("a", 1000, 1)
         while ("a", 0, READY) not in home.reports:
             home.reported.clear()

@@ -1,6 +1,5 @@
 """The supervisor of `godel up`, on processes of our own."""
 
-import asyncio
 import os
 import signal
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from runtime.cli.supervisor import ServiceCommand, StartFailed, Supervisor, _open_log, commands
 from runtime.log import Log
+from tests.waiting import until
 
 
 def a_service(state: Path, name: str, *code: str, stage: int = 0) -> ServiceCommand:
@@ -63,8 +63,7 @@ async def test_a_killed_service_is_started_again_and_all_end_at_stop(tmp_path: P
     first_pid = child.pid
     os.kill(first_pid, signal.SIGKILL)
 
-    while child.pid == first_pid or not child.is_healthy:  # noqa: ASYNC110 - a test only
-        await asyncio.sleep(0.02)
+    await until("it runs anew", lambda: child.pid != first_pid and child.is_healthy)
 
     assert starts(tmp_path, "one") == 2
     last_pid = child.pid

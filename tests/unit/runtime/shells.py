@@ -12,6 +12,7 @@ from runtime.clock import Clock
 from runtime.log import Log
 from runtime.loop import Shell
 from runtime.store import Store
+from tests import waiting
 
 WAIT_SECONDS = 20.0
 
@@ -77,9 +78,7 @@ def a_shell(core: Any, store: HandStore | Store | None = None) -> Shell:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until the condition holds."""
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is asked for sets no event
-            await asyncio.sleep(0)
+    await waiting.until("the condition holds", condition, WAIT_SECONDS)
 
 
 async def turns(count: int = 5) -> None:

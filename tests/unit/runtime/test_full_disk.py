@@ -28,7 +28,7 @@ from runtime.release_api import ReleaseServicer
 from runtime.servers import Listener
 from sharding.core import RollingCore
 from tests.unit.runtime.placement_world import FakeCore, a_batch, a_class, a_unit
-from tests.unit.runtime.shells import HandStore, a_shell, turns
+from tests.unit.runtime.shells import HandStore, a_shell, turns, until
 from tests.unit.runtime.test_release_api import a_set
 
 FULL = "database or disk is full"
@@ -127,8 +127,7 @@ async def told(call: Any) -> tuple[int, str]:
 async def test_whoever_waits_when_the_disk_fills_is_told_so(case: Case, world: World) -> None:
     unavailable = grpc.StatusCode.UNAVAILABLE.value[0]
     under_way = asyncio.ensure_future(told(case.write(world.stub)))
-    while not world.store.appended:  # noqa: ASYNC110 - a store tells nobody
-        await asyncio.sleep(0.001)
+    await until(lambda: world.store.appended)
     world.store.on_health(False, FULL)
     await turns()
     for call in case.reads(world.stub):

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from runtime.granted import GrantElection
 from runtime.link_rpc import LinkServicer
 from runtime.log import Log
 from runtime.servers import Listener
-from tests.unit.runtime.shells import ScriptedCore, a_shell
+from tests.unit.runtime.shells import ScriptedCore, a_shell, until
 
 WAIT_SECONDS = 20.0
 
@@ -65,12 +64,6 @@ async def a_candidate(path: Path, name: str) -> AsyncIterator[GrantElection]:
         yield election
     finally:
         await election.close()
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not condition():  # noqa: ASYNC110 - neither end sets an event
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from tests.unit.runtime.placement_world import (
     a_unit,
     a_world,
     some_changes,
-    until,
 )
+from tests.unit.runtime.shells import until
 
 pb: Any = placement_pb2
 

@@ -225,9 +225,10 @@ class World:
         self.dispatcher_shell.put(Received("node", phase))
 
     async def rows(self, condition: Any) -> None:
-        async with asyncio.timeout(20):
-            while not condition(await self.view()):  # noqa: ASYNC110 - asked, not told
-                await asyncio.sleep(0)
+        async def is_so() -> bool:
+            return bool(condition(await self.view()))
+
+        await until(is_so)
 
 
 class Noting(RollingCore):
