@@ -96,6 +96,8 @@ class HomeGang(msgspec.Struct, frozen=True):
     """Unless it is committed by then its objects are not bound any more; 0 for never."""
     phase: GangPhase = GangPhase.PENDING
     """As it was noted last."""
+    refusal: str = ""
+    """Why it cannot be placed as it asks to be, for people; "" if it can."""
     is_over: bool = False
     """It is no more. Only in watch deltas."""
 

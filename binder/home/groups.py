@@ -87,7 +87,7 @@ class Group(msgspec.Struct):
 
     def wanted(self, now_us: int) -> list[Uid]:
         """Who has to be seated now: those who sit already if they can stay, nobody if too few are
-        there, if it is bound, or if it may not be bound any more. Who was a unit by itself stays
+        there, if it is bound, or if it may not be bound (any more). Who was a unit by itself stays
         one: its claim may have ended under that name, which is then used up."""
         spec, members = self.spec, self.members
         if spec is None:
@@ -95,7 +95,7 @@ class Group(msgspec.Struct):
         bound = sum(member.is_bound for member in members.values())
         self.is_scheduled |= bound >= spec.min or spec.min <= 1
         self.is_timed_out |= bool(spec.deadline_us) and spec.deadline_us <= now_us
-        if self.is_scheduled or self.is_timed_out:
+        if self.is_scheduled or self.is_timed_out or spec.refusal:
             return []
         needed = spec.min - bound
         waiting = {uid for uid, m in members.items() if m.is_waiting and m.told != m.single}
@@ -144,6 +144,8 @@ class Group(msgspec.Struct):
             return f"there is no PodGroup {self.key.partition('/')[2]}"
         if self.is_timed_out:
             return "the time of its PodGroup is over"
+        if self.spec.refusal:
+            return f"its PodGroup cannot be placed: {self.spec.refusal}"
         if self.unit is not None:
             return f"waits until the first {self.spec.min} pods of its PodGroup are bound"
         state = self.state()
@@ -160,7 +162,8 @@ class Group(msgspec.Struct):
         elif self.is_timed_out:
             phase = GangPhase.TIMEOUT
         else:
-            is_ready = self.unit is not None or (self.spec is not None and ready >= least)
+            is_free = self.spec is not None and not self.spec.refusal
+            is_ready = self.unit is not None or (is_free and ready >= least)
             phase = GangPhase.PRE_SCHEDULING if is_ready else GangPhase.PENDING
         return GangState(self.key, phase, ready, least)
 

@@ -38,6 +38,7 @@ _PHASES = {word: phase for phase, word in PHASES.items()} | {
     "Failed": GangPhase.SCHEDULED,
 }
 """Of the phases that only others write, these say that it was bound."""
+_MUSTS = ("required", "nodeSelector")
 _US = 1_000_000
 
 
@@ -48,9 +49,25 @@ class _Meta(msgspec.Struct, rename="camel"):
     creation_timestamp: str = ""
 
 
+class _Affinity(msgspec.Struct, rename="camel"):
+    pod_group_affinity: dict[str, Any] = {}
+    pod_group_anti_affinity: dict[str, Any] = {}
+
+
 class _Spec(msgspec.Struct, rename="camel"):
     min_member: int = 1
     schedule_timeout_seconds: int | None = None
+    affinity: _Affinity = msgspec.field(default_factory=_Affinity)
+
+    @property
+    def refusal(self) -> str:
+        """The field that says where its pods may run and is not honoured; wishes may be ignored."""
+        path = "spec.affinity.podGroupAffinity"
+        asked = self.affinity.pod_group_affinity
+        found = [f"{path}.{name}" for name in _MUSTS if asked.get(name)]
+        if self.affinity.pod_group_anti_affinity:
+            found.append("spec.affinity.podGroupAntiAffinity")
+        return f"{found[0]} is not supported" if found else ""
 
 
 class _Condition(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -108,6 +125,7 @@ class PodGroups:
             min=spec.min_member,
             deadline_us=_us_of(meta.creation_timestamp) + waits_us,
             phase=_PHASES.get(group.status.phase, GangPhase.PENDING),
+            refusal=spec.refusal,
             is_over=is_deleted,
         )
 

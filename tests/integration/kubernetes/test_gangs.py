@@ -159,6 +159,15 @@ async def test_gang_whose_time_is_over_is_not_bound_any_more(gangs: Gangs) -> No
     await gangs.says("two", "the time of its PodGroup is over")
 
 
+async def test_gang_that_must_stay_in_one_rack_waits_and_says_why(gangs: Gangs) -> None:
+    rack = {"required": [{"topologyKey": "rack"}]}
+    gangs.create_group("near", 2, affinity={"podGroupAffinity": rack})
+    gangs.create_pods("near", "n1", "n2")
+    await gangs.says("n1", "spec.affinity.podGroupAffinity.required is not supported")
+    await gangs.is_in("near", "Pending")
+    assert gangs.bound() == []
+
+
 async def test_gangs_survive_the_death_of_the_binder(gangs: Gangs, services: Services) -> None:
     names = [f"g{g}-p{i}" for g in range(20) for i in range(10)]
     for g in range(20):

@@ -51,6 +51,32 @@ def test_group_is_a_gang(
 
 
 @pytest.mark.parametrize(
+    ("affinity", "want"),
+    [
+        ({}, ""),
+        ({"podGroupAffinity": {"preferred": [{"topologyKey": "rack"}], "sortRules": [{}]}}, ""),
+        (
+            {"podGroupAffinity": {"required": [{"topologyKey": "rack"}]}},
+            "spec.affinity.podGroupAffinity.required is not supported",
+        ),
+        (
+            {"podGroupAffinity": {"nodeSelector": {"nodeSelectorTerms": [{}]}}},
+            "spec.affinity.podGroupAffinity.nodeSelector is not supported",
+        ),
+        (
+            {"podGroupAntiAffinity": {"required": [{"topologyKey": "rack"}]}},
+            "spec.affinity.podGroupAntiAffinity is not supported",
+        ),
+    ],
+    ids=["none", "wishes", "required", "selector", "apart"],
+)
+def test_group_that_must_run_where_we_do_not_look_is_refused(
+    affinity: dict[str, Any], want: str
+) -> None:
+    assert PodGroups().take(a_group(affinity=affinity)).refusal == want
+
+
+@pytest.mark.parametrize(
     ("annotations", "labels", "want"),
     [
         ({}, {}, ""),
