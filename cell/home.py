@@ -107,6 +107,8 @@ class GangState(msgspec.Struct, frozen=True):
 
     key: str
     phase: GangPhase
+    uid: int = 0
+    """The gang's own: of another one of the key nothing is said."""
     ready: int = 0
     wanted: int = 0
 
@@ -218,6 +220,8 @@ class Write(msgspec.Struct, frozen=True, tag=True):
     record: GangRecord | None
     gang: str = ""
     """Key of the gang whose objects are meant, if it is one."""
+    gang_uid: int = 0
+    """That gang's own; GONE unless a record of it is kept already."""
     is_held: bool = False
     """With no record: that its minima are bound is noted at the gang first, as SCHEDULED."""
 

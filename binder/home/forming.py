@@ -124,9 +124,11 @@ class Forming:
                 group = self._group_of.get((call.uid_hi, call.uid_lo))
                 if group is None:
                     return call
-                if isinstance(call, Write) and call.is_held:
+                if isinstance(call, ReadRecord):
+                    return msgspec.structs.replace(call, gang=group.key)
+                if call.is_held and group.formed_uid == group.uid:
                     group.is_scheduled = True
-                return msgspec.structs.replace(call, gang=group.key)
+                return msgspec.structs.replace(call, gang=group.key, gang_uid=group.formed_uid)
         return call
 
     def notes(self) -> list[Effect]:
@@ -259,7 +261,7 @@ class Forming:
             self._give(group, *group.form(wanted))
 
     def _give(self, group: Group, unit: HomeUnit, seats: Seats) -> None:
-        group.unit, group.seats = unit, seats
+        group.unit, group.seats, group.formed_uid = unit, seats, group.uid
         self._group_of[group.unit_uid] = group
         self._singles.update({seat: Replica(*uid) for uid, seat in seats.items()})
         self._units.append(unit)

@@ -66,6 +66,8 @@ class Group(msgspec.Struct):
     unit: HomeUnit | None = None
     seats: Seats = {}
     turn: int = 0
+    formed_uid: int = 0
+    """Of the gang for which `unit` was formed."""
     is_scheduled: bool = False
     """Members are units by themselves."""
     is_timed_out: bool = False
@@ -165,7 +167,7 @@ class Group(msgspec.Struct):
             is_free = self.spec is not None and not self.spec.refusal
             is_ready = self.unit is not None or (is_free and ready >= least)
             phase = GangPhase.PRE_SCHEDULING if is_ready else GangPhase.PENDING
-        return GangState(self.key, phase, ready, least)
+        return GangState(self.key, phase, self.uid, ready, least)
 
 
 def _all_of(group: HomeGroup, count: int) -> HomeGroup:

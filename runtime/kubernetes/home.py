@@ -198,9 +198,9 @@ class KubernetesHome:
         match call:
             case Write():
                 if call.is_held:
-                    await self._notes.write_scheduled(call.gang)
+                    await self._notes.write_scheduled(call.gang, call.gang_uid)
                 if call.gang and call.record is not None:
-                    place = self.groups.place(call.gang, call.record.key)
+                    place = self.groups.place(call.gang, call.gang_uid, call.record.key)
                     if place is not None:
                         self.records.put(place)
                 self._put(await self.records.write(call))

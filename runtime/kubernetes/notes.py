@@ -48,10 +48,11 @@ class GroupNotes:
                 if self._due.get(key) == state and (is_done or not self._tries[key]):
                     del self._due[key]
 
-    async def write_scheduled(self, key: str) -> None:
+    async def write_scheduled(self, key: str, uid: int) -> None:
         """Write that a gang is bound, before anything depends on it; at best."""
         newest = self._newest.get(key, GangState(key, GangPhase.SCHEDULED))
-        await self._write_state(msgspec.structs.replace(newest, phase=GangPhase.SCHEDULED))
+        state = msgspec.structs.replace(newest, phase=GangPhase.SCHEDULED, uid=uid)
+        await self._write_state(state)
 
     async def _write_state(self, state: GangState) -> bool:
         body: Document | None = self._groups.patch(state)

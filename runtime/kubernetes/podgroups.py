@@ -11,6 +11,7 @@ import calendar
 import time
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -121,7 +122,7 @@ class PodGroups:
         waits_us = (TIMEOUT_SECONDS if seconds is None else seconds) * _US
         return HomeGang(
             key,
-            uid=int(meta.uid.replace("-", ""), 16),
+            uid=_number(meta.uid),
             min=spec.min_member,
             deadline_us=_us_of(meta.creation_timestamp) + waits_us,
             phase=_PHASES.get(group.status.phase, GangPhase.PENDING),
@@ -133,9 +134,14 @@ class PodGroups:
         """A new list begins."""
         self._groups.clear()
 
-    def place(self, key: str, unit: str) -> Place | None:
-        """Where the record of what is formed of a group's pods is kept."""
+    def _group(self, key: str, uid: int) -> _PodGroup | None:
+        """The group of that key, unless it is another one by now."""
         group = self._groups.get(key)
+        return group if group is not None and _number(group.metadata.uid) == uid else None
+
+    def place(self, key: str, uid: int, unit: str) -> Place | None:
+        """Where the record of what is formed of a group's pods is kept; None: it is no more."""
+        group = self._group(key, uid)
         if group is None:
             return None
         meta = group.metadata
@@ -157,7 +163,7 @@ class PodGroups:
 
     def patch(self, state: GangState) -> dict[str, Any] | None:
         """What a merge into the group's status says of how it stands; None where it says so."""
-        group = self._groups.get(state.key)
+        group = self._group(state.key, state.uid)
         if group is None:
             return None
         phase = PHASES[state.phase]
@@ -177,6 +183,10 @@ class PodGroups:
         group = self._groups.get(key)
         if group is not None:
             group.status = msgspec.convert(patch["status"], _Status)
+
+
+def _number(uid: str) -> int:
+    return UUID(uid).int
 
 
 def _us_of(timestamp: str) -> int:

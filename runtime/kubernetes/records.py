@@ -96,9 +96,14 @@ class _Status(msgspec.Struct):
     members: list[_Member] = []
 
 
+class _Owner(msgspec.Struct):
+    uid: str = ""
+
+
 class _Meta(msgspec.Struct, rename="camel"):
     uid: str = ""
     resource_version: str = "0"
+    owner_references: list[_Owner] = []
 
 
 class _Kept(msgspec.Struct):
@@ -255,8 +260,16 @@ class Records:
         return code, kept
 
     async def _first_version(self, place: Place) -> tuple[Code, int]:
-        """The version of a gang's object that was never written, made where it is missing."""
+        """The version of a gang's object that was never written, made where it is missing.
+
+        1. A PodGroup is deleted. 2. Another of the name is made, and its pods wait. 3. The garbage
+        collector deletes the record of the first: nothing may be written there until it is gone.
+        """
         code, kept = await self._look(place)
+        if kept is not None and place.owner:
+            owners = {owner.uid for owner in kept.metadata.owner_references}
+            if owners and place.owner["uid"] not in owners:
+                return Code.THROTTLED, 0
         if kept is not None:
             return (Code.CONFLICT, 0) if _is_written(kept) else (Code.OK, kept.version)
         if code is not Code.GONE or place.uid:

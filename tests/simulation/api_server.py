@@ -14,13 +14,18 @@ import msgspec
 
 from cell.home import (
     Answered,
+    Answers,
     Code,
     Create,
     Delete,
     Evict,
+    GangPhase,
     GangRecord,
+    GangState,
+    HomeGang,
     HomeGroup,
     HomeUnit,
+    Note,
     ObjectState,
     ObjectView,
     Post,
@@ -39,12 +44,16 @@ from cell.node import NodeSpec
 from cell.reasons import Refusal, Status
 from cell.unit import UnitSpec, uid_of
 from tests.simulation import wire
+from tests.simulation.api_watch import ApiWatch, give
 from tests.simulation.node import Node
+from tests.simulation.pod_groups import PodGroups
 from tests.simulation.world import MS, SECOND, World
 
 HOLDS_ROOM = (ObjectState.BOUND, ObjectState.TERMINATING)
 REFUSALS = {Code.CONFLICT: "api conflict", Code.GONE: "api gone"}
 """Answers that a lost one, or somebody else, has brought about: counted as faults."""
+NOTE_US_MAX = 400 * MS
+GATHER_US_MAX = 10 * MS
 GRACE_US = (20 * MS, 400 * MS)
 """How long an object takes from its eviction to its end."""
 
@@ -57,12 +66,13 @@ class ApiServer:
         self.throttled_ratio = 0.0
         self.lost_ratio = 0.0
         self.slow_ratio = 0.0
-        self.watch_lag_us = 20 * MS
-        self.list_us = 10 * MS
-        """What a list takes at most: on a large cluster longer than links to come up."""
+        self.watch = ApiWatch(world)
+        self.gathered_ratio = 0.0
+        """Of answers: told with others, in one event."""
         self.objects: dict[Replica, ObjectView] = {}
         self.records: dict[tuple[int, int], RecordView] = {}
         self.nodes: dict[str, NodeSpec] = {}
+        self.pod_groups = PodGroups()
         self.units: dict[tuple[int, int], HomeUnit] = {}
         self.alone: set[tuple[int, int]] = set()
         """Units whose replicas are no objects, over or not."""
@@ -87,17 +97,24 @@ class ApiServer:
         self._open: dict[int, tuple[int, Any]] = {}
         """Calls that will be applied some time: (life of the caller, body)."""
         self._leader_life = 0
-        self._watcher: tuple[Node, int] | None = None
-        self._watch = 0
-        self._queue: list[Watched] = []
-        self._is_flushing = False
-        self._list_arrives_us = 0
+        self._newest: dict[str, GangState] = {}
+        """How gangs stand, as was to be noted last."""
+        self._gathered: dict[int, list[Answered]] = {}
 
     # The binder's calls
 
     def call(self, node: Node, body: Any) -> None:
         """Perform a call of a core, in its own time."""
         world, life = self._world, node.life
+        if isinstance(body, Note):
+            self._newest.update({state.key: state for state in body.states})
+            keys = [state.key for state in body.states]
+            world.after(world.between(MS, NOTE_US_MAX), lambda: self._write_newest(life, keys))
+            return
+        if isinstance(body, Write):
+            self.pod_groups.put(body)
+            if body.is_held:
+                self._note(life, GangState(body.gang, GangPhase.SCHEDULED, body.gang_uid))
         delay_us = world.between(200, 5 * MS)
         if world.chance(self.slow_ratio):
             world.fault("api call slow")
@@ -135,6 +152,7 @@ class ApiServer:
         """A new leader has waited out lease and time-outs: what is open is applied now or never."""
         if life != self._leader_life:
             self._leader_life = life
+            self.pod_groups.listed(self.records)
             for number, (caller, body) in list(self._open.items()):
                 if caller == life or isinstance(body, Create | Delete):
                     continue
@@ -160,13 +178,35 @@ class ApiServer:
                 answer = self._serve(life, body)
         self._answer(node, life, answer, world.between(MS, 50 * MS))
 
-    def _answer(self, node: Node, life: int, answer: Any, delay_us: int) -> None:
-        packed = wire.pack(answer)
-        self._world.after(delay_us, lambda: self._give(node, life, wire.unpack(packed)))
+    def _write_newest(self, life: int, keys: list[str]) -> None:
+        """The binder's process writes how gangs stand until that is taken."""
+        for key in keys:
+            self._note(life, self._newest[key])
 
-    def _give(self, node: Node, life: int, event: Any) -> None:
-        if node.life == life:
-            node.give(event)
+    def _note(self, life: int, state: GangState) -> None:
+        gang = self.pod_groups.gangs.get(state.key)
+        if gang is not None and gang.uid == state.uid and life == self._leader_life:
+            self.put_gang(msgspec.structs.replace(gang, phase=state.phase))
+
+    def _answer(self, node: Node, life: int, answer: Any, delay_us: int) -> None:
+        is_gathered = isinstance(answer, Answered) and self._world.chance(self.gathered_ratio)
+        if is_gathered and node.role == "binder":
+            self._gather(node, life, answer)
+            return
+        packed = wire.pack(answer)
+        self._world.after(delay_us, lambda: give(node, life, wire.unpack(packed)))
+
+    def _gather(self, node: Node, life: int, answer: Answered) -> None:
+        """The client gathers for some milliseconds what comes quickly."""
+        gathered = self._gathered.setdefault(life, [])
+        gathered.append(answer)
+        if len(gathered) == 1:
+            wait_us = self._world.between(MS, GATHER_US_MAX)
+            self._world.after(wait_us, lambda: self._tell(node, life))
+
+    def _tell(self, node: Node, life: int) -> None:
+        answers = Answers(tuple(self._gathered.pop(life)))
+        give(node, life, wire.unpack(wire.pack(answers)))
 
     def _serve(self, life: int, body: Any) -> Answered:
         match body:
@@ -207,20 +247,24 @@ class ApiServer:
         return Code.OK
 
     def _write(self, life: int, body: Write) -> Answered:
-        uid = (body.uid_hi, body.uid_lo)
-        if uid in self.alone and uid not in self.units:
+        uid = self.pod_groups.slot_of(body)
+        if uid is None or (uid in self.alone and uid not in self.units):
             return Answered(body.call, Code.GONE)
+        if self.pod_groups.is_anothers(body, uid):
+            return Answered(body.call, Code.THROTTLED)
         present = self.records.get(uid, RecordView(0, None))
         if present.version != body.version:
             return Answered(body.call, Code.CONFLICT)
         kept = self._keep(uid, body.record)
+        if body.gang and body.record is not None:
+            self.pod_groups.wrote(body.record)
         if uid in self.alone:
             self.on_recorded(self.units[uid], life)
         return Answered(body.call, Code.OK, version=kept.version)
 
     def _read_record(self, body: ReadRecord) -> Answered:
-        uid = (body.uid_hi, body.uid_lo)
-        if uid in self.alone and uid not in self.units:
+        uid = self.pod_groups.slot_of(body)
+        if uid is None or (uid in self.alone and uid not in self.units):
             return Answered(body.call, Code.GONE)
         kept = self.records.get(uid, RecordView(0, None))
         return Answered(body.call, Code.OK, kept=kept)
@@ -245,26 +289,22 @@ class ApiServer:
         if uid in self.alone:
             unit = self.units[uid] = msgspec.structs.replace(self.units[uid], kept=kept)
             self._world.note("api-server", "has", unit)
-            self._show(Watched(units=(unit,)))
+            self.watch.show(Watched(units=(unit,)))
         return kept
 
     # The watch
 
     def cut_watch(self) -> None:
         """The watch has a gap from now on (410 Gone): it has to be listed again."""
-        if self._watcher is not None:
-            node, life = self._watcher
-            self._watcher = None
-            self._queue = []
+        watcher = self.watch.cut()
+        if watcher is not None:
+            node, life = watcher
             self._answer(node, life, WatchLost(), self._world.between(MS, 20 * MS))
 
     def _relist(self, node: Node, life: int, call: int) -> None:
         if node.life != life:
             return
         self._fence(life)
-        self._watch += 1
-        self._watcher = (node, life)
-        self._queue = []
         records = tuple(
             view
             for uid, view in self.records.items()
@@ -275,46 +315,32 @@ class ApiServer:
             tuple(self.objects.values()),
             tuple(self.nodes.values()),
             records,
-            tuple(self.units.values()),
+            (*self.units.values(), *self._member_units(*self.objects.values())),
+            tuple(self.pod_groups.gangs.values()),
         )
-        delay_us = self._world.between(200, self.list_us)
-        self._list_arrives_us = self._world.now_us + delay_us
-        self._deliver(self._watch, wire.pack(listed), delay_us)
-
-    def _show(self, delta: Watched) -> None:
-        if self._watcher is None:
-            return
-        self._queue.append(delta)
-        if not self._is_flushing:
-            self._is_flushing = True
-            self._world.after(self._world.between(MS, self.watch_lag_us), self._flush)
-
-    def _flush(self) -> None:
-        """Several changes travel in one message, behind the list; the order of objects is kept."""
-        if self._world.now_us < self._list_arrives_us:
-            self._world.at(self._list_arrives_us, self._flush)
-            return
-        self._is_flushing = False
-        queued, self._queue = self._queue, []
-        if not queued or self._watcher is None:
-            return
-        for run in _runs(queued):
-            nodes = tuple(node for delta in run for node in delta.nodes)
-            removed = tuple(name for delta in run for name in delta.removed)
-            objects = tuple(view for delta in run for view in delta.objects)
-            units = tuple(unit for delta in run for unit in delta.units)
-            body = Watched(objects, nodes, removed, units)
-            self._deliver(self._watch, wire.pack(body), 0)
-
-    def _deliver(self, watch: int, packed: wire.Packed, delay_us: int) -> None:
-        def arrive() -> None:
-            if self._watcher is not None and watch == self._watch:
-                node, life = self._watcher
-                self._give(node, life, wire.unpack(packed))
-
-        self._world.after(delay_us, arrive)
+        self.watch.begin(node, life, listed)
 
     # Everybody else
+
+    def put_gang(self, gang: HomeGang) -> None:
+        """Somebody makes or changes a PodGroup, or deletes it."""
+        before = self.pod_groups.gangs.get(gang.key)
+        if gang.is_over:
+            self.pod_groups.gangs.pop(gang.key, None)
+        elif gang == before:
+            return
+        else:
+            self.pod_groups.gangs[gang.key] = gang
+        self._world.note("api-server", "has no more" if gang.is_over else "has", gang)
+        self.watch.show(Watched(gangs=(gang,)))
+
+    def create_pod(self, replica: Replica, unit: HomeUnit) -> None:
+        """Somebody makes a pod of a gang."""
+        self.pod_groups.add(replica, unit, self._objects_made + 1)
+        self.create(replica, unit.groups[0].klass)
+
+    def _member_units(self, *views: ObjectView) -> tuple[HomeUnit, ...]:
+        return tuple(unit for view in views for unit in self.pod_groups.units_of(view))
 
     def touch_unit(self, uid: tuple[int, int]) -> None:
         """Somebody labels a unit without objects: its version is another, its record the same."""
@@ -330,7 +356,7 @@ class ApiServer:
             self._keep(uid, None)
             return
         self._world.note("api-server", "has", unit)
-        self._show(Watched(units=(unit,)))
+        self.watch.show(Watched(units=(unit,)))
 
     def end_unit(self, uid: tuple[int, int]) -> bool:
         """Nobody wants it any more; whether it was there."""
@@ -339,7 +365,7 @@ class ApiServer:
             if uid in self.alone:
                 del self.records[uid]
             self._world.note("api-server", "has no more", unit)
-            self._show(Watched(units=(msgspec.structs.replace(unit, is_over=True),)))
+            self.watch.show(Watched(units=(msgspec.structs.replace(unit, is_over=True),)))
         return unit is not None
 
     def create(
@@ -403,7 +429,7 @@ class ApiServer:
                 for i, name in enumerate(names):
                     if self.nodes.pop(name, None) is None:
                         refused.append((i, Refusal(Status.NOT_FOUND, "name", "unknown")))
-                self._show(Watched(removed=names))
+                self.watch.show(Watched(removed=names))
                 self._collect(names)
             case _:
                 raise AssertionError(f"no request of an operator: {body}")
@@ -411,7 +437,7 @@ class ApiServer:
 
     def _put_node(self, node: NodeSpec) -> None:
         self.nodes[node.name] = node
-        self._show(Watched(nodes=(node,)))
+        self.watch.show(Watched(nodes=(node,)))
 
     def _collect(self, names: tuple[str, ...]) -> None:
         """Objects on nodes that are gone are deleted by the garbage collector, some time later."""
@@ -429,7 +455,7 @@ class ApiServer:
         self.objects[view.replica] = changed
         self.since_us[view.replica] = self._world.now_us
         self._world.note("api-server", "has", changed)
-        self._show(Watched((changed,)))
+        self.watch.show(Watched((changed,), units=self._member_units(changed)))
         self.on_changed(changed)
         return changed
 
@@ -444,17 +470,3 @@ def unit_of(spec: UnitSpec) -> HomeUnit:
     """A unit as the home has it."""
     groups = tuple(HomeGroup(g.klass.encoded(), g.count, g.min, g.pin) for g in spec.groups)
     return HomeUnit(*uid_of(spec.key), spec.key, 1, spec.priority, groups)
-
-
-def _runs(deltas: list[Watched]) -> list[list[Watched]]:
-    """Neighbours of one kind: within a message nodes count first, then units."""
-    runs: list[list[Watched]] = []
-    kind = ""
-    for delta in deltas:
-        before, kind = kind, "objects" if delta.objects else "units" if delta.units else ""
-        # A node that is removed and comes back is two messages: one has no order within.
-        if kind and kind == before:
-            runs[-1].append(delta)
-        else:
-            runs.append([delta])
-    return runs

@@ -59,7 +59,8 @@ class Auditor:
             case Send(peer=peer, body=body):
                 self.links.sent(node, peer, body)
             case Answer(token=token, body=answer):
-                body = self._open[node.name].pop(token)
+                body = self.asked(node, token)
+                del self._open[node.name][token]
                 if node.role == "dispatcher":
                     self.promises.answered(body, answer)
                 elif node.role == "binder":
@@ -86,6 +87,13 @@ class Auditor:
                 self.watch.listed(list(views.values()))
                 for promise in self.promises.by_key.values():
                     self._check_known(promise, views.get(promise.key))
+
+    def asked(self, node: Node, token: int) -> Any:
+        """The request that an answer is for."""
+        body = self._open.get(node.name, {}).get(token)
+        if body is None:
+            raise Broken("requests are answered once", f"{node.name} answers {token}")
+        return body
 
     # Rules
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cell.classes import ClassSpec, decode
 from cell.effects import Answer
-from cell.home import ObjectState
+from cell.home import ObjectState, ObjectView
 from cell.home import Replica as Named
 from cell.messages import Acks, ClaimState, LedgerChanges, Submit
 from cell.node import NodeSpec
@@ -80,7 +80,7 @@ class ServerDesk:
 
     def _recorded(self, uid: Uid, replica: Replica, node: str) -> ObjectState | None:
         """What its record says of a replica on a node."""
-        kept = self._server.records.get(uid)
+        kept = self._server.pod_groups.record_of(uid, self._server.records)
         for m in kept.record.members if kept is not None and kept.record is not None else ():
             if (m.group, m.ordinal, m.node) == (*replica, node):
                 return m.state
@@ -88,7 +88,7 @@ class ServerDesk:
 
     def object_of(self, claim: Claim) -> int:
         """The object that a new claim is for; 0 when that may be another than has the name now."""
-        view = self._server.objects.get(Named(*claim.uid, *claim.replica))
+        view = self._view(claim)
         is_decided = claim.state == ClaimState.COMMITTING
         is_meant = view is not None and view.node == ("" if is_decided else claim.node)
         return view.object if view is not None and is_meant else 0
@@ -103,7 +103,8 @@ class ServerDesk:
         if self.is_alone(claim.uid):
             recorded = self._recorded(claim.uid, claim.replica, claim.node)
             return recorded is ObjectState.BOUND
-        view = self._server.objects.get(Named(*claim.uid, *claim.replica))
+        view = self._view(claim)
+        object_uid = self._server.pod_groups.seats.get(_name(claim), object_uid)
         if view is None or view.state is not ObjectState.BOUND or view.object != object_uid:
             return False
         if claim.state == ClaimState.COMMITTING and object_uid in self.foreign:
@@ -114,6 +115,13 @@ class ServerDesk:
         """What the last object of that name demands."""
         return decode(self._server.classes[Named(*uid, *replica)])
 
+    def single_of(self, claim: Claim) -> Named:
+        """The own name of the object of a claim, which may have another one in a gang."""
+        return self._server.pod_groups.single_of(_name(claim))
+
+    def _view(self, claim: Claim) -> ObjectView | None:
+        return self._server.objects.get(self.single_of(claim))
+
     def _answered(self, body: Any, answer: Acks, answered: Callable[[Any], None]) -> None:
         for name, node in self._server.nodes.items():
             past = self._past.setdefault(name, [])
@@ -121,6 +129,10 @@ class ServerDesk:
                 past.append((self._world.now_us, node))
         self.told(body, answer)
         answered(answer)
+
+
+def _name(claim: Claim) -> Named:
+    return Named(*claim.uid, *claim.replica)
 
 
 class ObservedLedger(LedgerBook):
@@ -157,7 +169,8 @@ class ObservedLedger(LedgerBook):
             if row.state == ClaimState.FREE:
                 if known is None:
                     raise Broken("freed at most once", f"{row.replica} is free already", row.uid)
-                if self._desk.is_on(known, self._objects.pop((row.uid, row.replica), 0)):
+                is_on = self._desk.is_on(known, self._objects.pop((row.uid, row.replica), 0))
+                if is_on and not self._is_renamed(known):
                     seen = f"{row.replica} is bound to {known.node}, the ledger has freed it"
                     raise Broken("room is held until its object is gone", seen, row.uid)
                 if (row.uid, row.replica) not in self._former:
@@ -185,6 +198,12 @@ class ObservedLedger(LedgerBook):
             book.claims.clear()
         self._former.clear()
         self.apply(claims_of(changes))
+
+    def _is_renamed(self, claim: Claim) -> bool:
+        """Whether the object of a claim is charged under its own name from now on."""
+        single = self._desk.single_of(claim)
+        uid = single.uid_hi, single.uid_lo
+        return uid != claim.uid and (single.group, single.ordinal) in self.unit(uid).claims
 
     def _check_recorded(self, row: Claim, *, is_recorded: bool) -> None:
         """Without an object a replica is bound once its record says so, as long as it is wanted."""
@@ -247,7 +266,7 @@ class ObservedAuditor(Auditor):
     def performed(self, node: Node, effect: Any) -> None:
         """See node.Ear; a unit that a client is told of has been made."""
         if isinstance(effect, Answer) and node.role == "dispatcher":
-            body = self._open[node.name][effect.token]
+            body = self.asked(node, effect.token)
             refused = dict(effect.body.refused) if isinstance(effect.body, Acks) else None
             if isinstance(body, Submit) and refused is not None:
                 for item, key in enumerate(body.keys):

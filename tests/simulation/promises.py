@@ -54,6 +54,10 @@ class Promises:
         """The key's unit has ended and was forgotten: from now on it names a new one."""
         del self.by_key[key], self.by_uid[uid_of(key)]
 
+    def formed(self, key: str, groups: Groups) -> None:
+        """A unit that nobody submits: a pod, or what is made of pods. Nothing is promised of it."""
+        self._promise(key).contents[1] = groups
+
     def asked(self, body: object) -> None:
         """A request has reached the dispatcher."""
         match body:

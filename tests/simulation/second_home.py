@@ -1,10 +1,10 @@
 """A history on the second home: the API server is the authority, the binder one of its writers.
 
 Beside the cores' own faults: calls lost, late or throttled, a slow watch with gaps, a lease that is
-lost, others who bind, delete and add objects. Rules here: our binding takes effect only while the
-ledger charges its room, never for what was told to have ended; without the lease nothing is
-written; in the end objects, ledger and dispatcher agree, no gang is torn by our doing, no record is
-left behind, and who waits is told why.
+lost, others who bind, delete and add objects, gangs of pods (`gang_pods`). Rules here: our binding
+takes effect only while the ledger charges its room, never for what was told to have ended; without
+the lease nothing is written; in the end objects, ledger and dispatcher agree, no gang is torn by
+our doing, no record is left behind, and who waits is told why.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from binder.config import BinderConfig
 from binder.home.apiserver import ApiServerBinder
 from binder.records import Record as BinderRecord
 from cell.classes import decode
+from cell.effects import Send
 from cell.home import (
     Evict,
     HomeUnit,
@@ -24,12 +25,13 @@ from cell.home import (
     ObjectState,
     ObjectView,
     Post,
+    Relisted,
     Replica,
     Tell,
     Write,
 )
 from cell.link import DERIVED
-from cell.messages import ClaimState
+from cell.messages import Arrive, ClaimState
 from cell.reasons import Wake
 from cell.unit import Phase, uid_of
 from dispatcher.config import DispatcherConfig
@@ -39,6 +41,7 @@ from tests.simulation.api_server import HOLDS_ROOM, ApiServer
 from tests.simulation.auditor import Auditor
 from tests.simulation.cluster import Desk
 from tests.simulation.faults import ENABLED_RATIO
+from tests.simulation.gang_pods import GangPods
 from tests.simulation.kubelets import Kubelets
 from tests.simulation.kubelets import Replica as Reported
 from tests.simulation.node import Node
@@ -47,7 +50,7 @@ from tests.simulation.promises import Promise
 from tests.simulation.record_book import RecordBook
 from tests.simulation.requests import Courier
 from tests.simulation.simulation import Simulation
-from tests.simulation.unit_desk import UnitDesk, is_alone
+from tests.simulation.unit_desk import PODS, UnitDesk, is_alone
 from tests.simulation.watch_book import HOLDS_CLAIM
 from tests.simulation.world import MS, SECOND, Broken
 
@@ -55,6 +58,8 @@ CONTROL_US = 100 * MS
 STALE_US = SECOND
 LOST_AT_WRITE_RATIO = 0.02
 """How often the lease is lost while a record is being written."""
+LOST_AT_GANG_RATIO = 0.3
+"""The same for a gang of pods: they are few."""
 OVER = ("DONE", "FAILED", "CANCELLED")
 PARKED = {wake.name for wake in Wake if wake}
 """What may wake a unit tells that it is parked."""
@@ -83,6 +88,8 @@ class SecondHome(Simulation):
         self.server.on_recorded = self._recorded
         self.server.on_collected = self._touch
         self.world.after(CONTROL_US, self._control)
+        self._pods = GangPods(self.world, self.server, self.auditor, self.classes)
+        self._pods.begin()
 
     # Wiring
 
@@ -129,17 +136,18 @@ class SecondHome(Simulation):
 
     def _own_faults(self) -> dict[str, Callable[[], None]]:
         luck, server = self.world.random, self.server
-        for name, ratios in (
-            ("throttled_ratio", (0.02, 0.1)),
-            ("lost_ratio", (0.02, 0.1)),
-            ("slow_ratio", (0.02, 0.1)),
-            ("watch_lag_us", (100 * MS, 500 * MS)),
-            ("list_us", (200 * MS, SECOND)),
+        for owner, name, ratios in (
+            (server, "throttled_ratio", (0.02, 0.1)),
+            (server, "lost_ratio", (0.02, 0.1)),
+            (server, "slow_ratio", (0.02, 0.1)),
+            (server, "gathered_ratio", (0.3, 0.9)),
+            (server.watch, "lag_us", (100 * MS, 500 * MS)),
+            (server.watch, "list_us", (200 * MS, SECOND)),
         ):
             if luck.random() < ENABLED_RATIO:
-                setattr(server, name, luck.choice(ratios))
-                if name in ("watch_lag_us", "list_us"):
-                    self.world.fault(f"{name.removesuffix('_us')} slow")
+                setattr(owner, name, luck.choice(ratios))
+                if owner is server.watch:
+                    self.world.fault(f"watch {name.removesuffix('_us')} slow")
         return {
             **super()._own_faults(),
             "foreign object": self._add_stranger,
@@ -151,8 +159,10 @@ class SecondHome(Simulation):
         }
 
     def _heal(self) -> None:
+        self.server.gathered_ratio = 0.0
         self.server.throttled_ratio = self.server.lost_ratio = self.server.slow_ratio = 0.0
-        self.server.watch_lag_us, self.server.list_us = 20 * MS, 10 * MS
+        self.server.watch.lag_us, self.server.watch.list_us = 20 * MS, 10 * MS
+        self._pods.is_over = True
         super()._heal()
 
     # Faults
@@ -191,7 +201,9 @@ class SecondHome(Simulation):
         return self.world.random.choice(ours) if ours else None
 
     def _touch(self, view: ObjectView) -> None:
-        self._touched.add((view.replica.uid_hi, view.replica.uid_lo))
+        names = self.server.pod_groups.names_of(view)
+        self._touched |= {(name.uid_hi, name.uid_lo) for name in names}
+        self._pods.touched.add(self.server.pod_groups.gang_of(view.replica))
 
     def _label_unit(self) -> None:
         alone = [uid for uid in self.server.units if uid in self.server.alone]
@@ -250,7 +262,8 @@ class SecondHome(Simulation):
         """The garbage collector: objects go with their unit."""
         for seen in list(self.server.objects.values()):
             uid = (seen.replica.uid_hi, seen.replica.uid_lo)
-            if seen.is_ours and uid not in self.server.units:
+            is_pod = seen.replica in self.server.pod_groups.members
+            if seen.is_ours and not is_pod and uid not in self.server.units:
                 self.server.terminate(seen)
 
     def _is_old(self, view: ObjectView) -> bool:
@@ -262,7 +275,7 @@ class SecondHome(Simulation):
                 self._want(promise, revision, group, ordinal)
 
     def _want(self, promise: Promise, revision: int, group: int, ordinal: int) -> None:
-        if is_alone(promise.key):
+        if is_alone(promise.key) or promise.key.startswith(PODS):
             return
         uid = uid_of(promise.key)
         replica = Replica(*uid, group, ordinal)
@@ -286,6 +299,11 @@ class SecondHome(Simulation):
         super().took(node, event, effects)
         if node.role != "binder":
             return
+        if isinstance(event, Relisted):
+            self._pods.listed(event.records)
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.body, Arrive):
+                self._pods.arrived(effect.body)
         if isinstance(event, LeaseLost):
             self._life_without_lease = node.life
         if node.life == self._life_without_lease:
@@ -295,11 +313,14 @@ class SecondHome(Simulation):
         for effect in effects:
             if isinstance(effect, Evict):
                 self._check_eviction(effect.replica)
-            elif isinstance(effect, Write) and self.world.chance(LOST_AT_WRITE_RATIO):
-                self.world.after(self.world.between(1, 5 * MS), self._lose_lease)
+            elif isinstance(effect, Write):
+                is_gang = effect.gang and effect.record is not None
+                if self.world.chance(LOST_AT_GANG_RATIO if is_gang else LOST_AT_WRITE_RATIO):
+                    self.world.after(self.world.between(1, 15 * MS), self._lose_lease)
 
     def _check_eviction(self, replica: Replica) -> None:
         """What the API server wants is evicted only with its gang, which cannot be completed."""
+        self._pods.evicted(replica)
         uid = replica.uid_hi, replica.uid_lo
         record = self.server.records.get(uid)
         is_gang = record is not None and record.record is not None
@@ -311,16 +332,22 @@ class SecondHome(Simulation):
         node, uid = self.nodes["binder"], (view.replica.uid_hi, view.replica.uid_lo)
         if not life:
             return
+        self._pods.bound(view)
         if uid in self.auditor.watch.cancelled:
             raise Broken("cancelled never bound", f"posted to {view.node}", uid)
         book = self.auditor.ledger.unit(uid)
         if view.revision < book.fence:
             seen = f"posted revision {view.revision}, fence {book.fence}"
             raise Broken("older revision never after newer", seen, uid)
-        claim = book.claims.get((view.replica.group, view.replica.ordinal))
-        is_charged = claim is not None and claim.node == view.node
+        self._pods.take_last(view)
+        names = self.server.pod_groups.names_of(view)
+        claims = [
+            self.auditor.ledger.unit((n.uid_hi, n.uid_lo)).claims.get((n.group, n.ordinal))
+            for n in names
+        ]
+        is_charged = any(claim is not None and claim.node == view.node for claim in claims)
         if node.life == life and not is_charged:
-            seen = f"{view.replica} is bound to {view.node}, the ledger has {claim}"
+            seen = f"{view.replica} is bound to {view.node}, the ledger has {claims}"
             raise Broken("room is charged until the home has answered", seen, uid)
 
     def _recorded(self, unit: HomeUnit, life: int) -> None:
@@ -376,15 +403,24 @@ class SecondHome(Simulation):
             if record.record is not None and uid not in self.server.alone:
                 yield Broken("records end", f"{record.record}", uid)
         for unit in self._listed():
-            if unit.word.upper() not in OVER and uid_of(unit.key) not in self.server.units:
+            if unit.word.upper() not in OVER and not self._is_wanted(unit.key):
                 yield Broken("units that are over end", f"is {unit.word}", unit.key)
+        yield from self._pods.complaints(self._lines, self.free())
         yield from self._torn_gangs()
         yield from self._untold()
+
+    def _is_wanted(self, key: str) -> bool:
+        groups = self.server.pod_groups
+        gang = groups.formed_of(key)
+        is_pod = Replica(*uid_of(key)) in self.server.objects
+        return uid_of(key) in self.server.units or is_pod or gang in groups.gangs
 
     def _untold(self) -> Iterator[Broken]:
         """Who waits is told why: what the dispatcher knows of a parked unit, the binder knows."""
         for view in self._listed():
             told = self._lines.get(uid_of(view.key), "")
+            if self.server.pod_groups.formed_of(view.key):
+                told = view.why if view.why in self._lines.values() else ""
             if PARKED & set(view.wakes) and told != view.why:
                 yield Broken("who waits is told why", f"{view.why!r}, told {told!r}", view.key)
 
@@ -416,7 +452,8 @@ class PodKubelets(Kubelets):
         if is_alone(key):
             self._server.end_unit(uid_of(key))
             return
-        view = self._server.objects.get(Replica(*uid_of(key), group, ordinal))
+        name = self._server.pod_groups.single_of(Replica(*uid_of(key), group, ordinal))
+        view = self._server.objects.get(name)
         if view is not None and view.revision == revision:
             is_done = phase is Phase.DONE
             self._server.finish(view, ObjectState.DONE if is_done else ObjectState.FAILED)

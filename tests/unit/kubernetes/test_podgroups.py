@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -19,7 +20,8 @@ from runtime.log import Log
 from runtime.pod_class import GROUP_KEY
 
 UID = "5f0c1d5e-7f7a-4f0e-9d0b-000000000001"
-WAITS = GangState("ns/g", GangPhase.PRE_SCHEDULING, 2, 2)
+NUMBER = UUID(UID).int
+WAITS = GangState("ns/g", GangPhase.PRE_SCHEDULING, NUMBER, 2, 2)
 
 
 def a_group(name: str = "g", phase: str = "", **spec: Any) -> bytes:
@@ -101,12 +103,22 @@ def test_record_has_a_name_that_a_server_takes() -> None:
     groups = PodGroups()
     for name in ("g", "g" * NAME_CHARS_MAX):
         groups.take(a_group(name))
-        place = groups.place(f"ns/{name}", "unit")
+        place = groups.place(f"ns/{name}", NUMBER, "unit")
         assert place is not None
         assert len(place.name) <= NAME_CHARS_MAX
         assert place.owner is not None
         assert (place.owner["name"], place.owner["uid"]) == (name, UID)
-    assert groups.place("ns/unknown", "unit") is None
+    assert groups.place("ns/unknown", NUMBER, "unit") is None
+
+
+def test_what_was_meant_for_a_group_is_not_done_to_another_of_its_name() -> None:
+    """1. A PodGroup is bound. 2. It is deleted, and one of its name is made. 3. That the first one
+    is scheduled is written: the pods of the second would be bound singly."""
+    groups = PodGroups()
+    groups.take(a_group(minMember=2))
+    assert groups.place("ns/g", NUMBER + 1, "unit") is None
+    assert groups.patch(msgspec.structs.replace(WAITS, uid=NUMBER + 1)) is None
+    assert groups.patch(WAITS) is not None
 
 
 def test_status_keeps_conditions_of_former_phases_and_says_nothing_twice() -> None:

@@ -73,3 +73,22 @@ async def test_record_that_is_too_large_is_refused_unsent(monkeypatch: pytest.Mo
     kept.put(Place("team", "gang", KEY))
     call = Write(1, *uid_of(KEY), 0, a_record(Member(0, 0, POD, "a")))
     assert (await kept.write(call)).code is Code.GONE
+
+
+@pytest.mark.parametrize(
+    ("owners", "want"),
+    [([], Code.OK), ([{"uid": "new"}], Code.OK), ([{"uid": "old"}], Code.THROTTLED)],
+    ids=["nobody's", "its own", "a former group's"],
+)
+async def test_record_object_of_a_former_group_is_left_to_the_garbage_collector(
+    owners: list[Document], want: Code
+) -> None:
+    present = {"metadata": {"resourceVersion": "17", "ownerReferences": owners}}
+
+    async def ask(method: str, path: str, body: Document | None) -> tuple[Code, bytes]:
+        return Code.OK, msgspec.json.encode(present)
+
+    kept = Records(ask, ask)
+    kept.put(Place("team", "podgroup.gang", KEY, owner={"uid": "new"}))
+    call = Write(1, *uid_of(KEY), 0, a_record(Member(0, 0, POD, "a")))
+    assert (await kept.write(call)).code is want
