@@ -214,13 +214,15 @@ class Settle(msgspec.Struct, frozen=True, tag=True):
 
 
 class ArrivalRows(Table):
-    """Units that the home has, with `groups` rows of groups each, in order."""
+    """Units that the home has, with `groups` rows of groups each, in order; `is_observed`: their
+    replicas are objects, and the home shows what becomes of them."""
 
     uid_hi: U64
     uid_lo: U64
     revision: U32
     priority: I32
     groups: U8
+    is_observed: U8
 
 
 class UidRows(Table):

@@ -85,6 +85,7 @@ class Arrivals:
         )
         handles, _ = add(table, now_us, batch.take(items))
         table.units.revision[handles] = body.units.revision[items]
+        table.units.is_observed[handles] = body.units.is_observed[items]
         self._waiting.activate(handles)
         return handles
 

@@ -127,7 +127,7 @@ class DispatcherCore:
             self._gangs,
         )
         self._arrivals = Arrivals(table, self._waiting, self._amendments, self._settling)
-        self._forwarding = Forwarding(term, table, config)
+        self._forwarding = Forwarding(term, table, config, self._reports)
         self._views = Views(table, self._router)
         self._binder = ""
         self._binder_term = 0
@@ -199,8 +199,12 @@ class DispatcherCore:
                 self._answers = self._forwarding.answered(event)
             case Received(body=Settle() as settle, peer=peer) if peer == self._binder:
                 self._on_settle(now_us, settle)
+                self._answers += self._forwarding.settled()
             case Received(body=Arrive() as arrive, peer=peer) if peer == self._binder:
                 self._fresh = self._arrivals.take(now_us, arrive)
+                if arrive.next:
+                    self._lose_flights(now_us)
+                self._answers += self._forwarding.settled()
             case Received(body=Unplaced() as unplaced):
                 self._refusals.take(now_us, unplaced)
             case Received(body=Ability(is_ready=is_ready), peer=peer):
@@ -227,7 +231,7 @@ class DispatcherCore:
     def _ask(self, now_us: int, asked: Request) -> list[Effect]:
         """The answer to a client, or what has to be asked of the home before."""
         if not self._is_stored:
-            return self._forwarding.take(asked.token, asked.body)
+            return self._forwarding.take(now_us, asked.token, asked.body)
         return [Answer(asked.token, self._answer(now_us, asked.body))]
 
     def _answer(self, now_us: int, body: Any) -> Acks | Refusal:
@@ -294,7 +298,15 @@ class DispatcherCore:
         claims = self._table.all_replicas(self._table.known())
         self._asked.confirm(claims[self._table.is_claim(claims)])
         if term != self._binder_term:
-            self._dispatch.lose(now_us, self._flights.older_than(now_us + 1))
+            self._lose_flights(now_us)
+
+    def _lose_flights(self, now_us: int) -> None:
+        """All attempts under way are void: what was settled of them may never be told.
+
+        1. A session with the binder breaks, before we have acked what stood for outcomes. 2. A plan
+        is refused. 3. A new session begins with what stands for all outcomes so far: claims.
+        """
+        self._dispatch.lose(now_us, self._flights.older_than(now_us + 1))
 
     def _end(self, now_us: int, peer: str) -> None:
         """A session is over, or was without our being told."""
@@ -336,7 +348,7 @@ class DispatcherCore:
         self._answers = []
         lines = self._explanations()
         if is_known_elsewhere:
-            return [*news, *assigns, *persists, *commands, *lines]
+            return [*news, *assigns, *persists, *answers, *commands, *lines]
         return [*persists, *answers, *news, *assigns, *commands, *lines]
 
     def _explanations(self) -> list[Effect]:

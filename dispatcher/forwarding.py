@@ -1,8 +1,9 @@
-"""Submit and Cancel where the home is an authority of its own: it is asked, and the client told.
+"""What clients ask for where the home is an authority of its own: it is asked, and they are told.
 
 Units come back by the binder like all others, so nothing of them is kept here. What must hold: a
 request is answered once, when the home has answered for each of its units; who loses an answer asks
-again, and is told the same.
+again, and is told the same. An end that is reported is in the unit's record before it is answered;
+that a replica starts or is ready only this dispatcher knows.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import numpy as np
 from cell.classes import decode
 from cell.effects import Answer, Effect
 from cell.home import Answered, Code, Create, Delete
-from cell.messages import Acks, Cancel, Submit
+from cell.messages import Acks, Cancel, Report, Submit
 from cell.reasons import Refusal, Status
 from cell.unit import GroupSpec, UnitSpec
 from dispatcher.codes import Op, State
 from dispatcher.columns import offsets
 from dispatcher.config import DispatcherConfig
+from dispatcher.reports import Reports
 from dispatcher.requests import Batch, Malformed, Refused, check, check_count, refuse_over_limit
 from dispatcher.table import Table
 from dispatcher.uids import find_keys
@@ -38,14 +40,17 @@ class _Open(msgspec.Struct):
 class Forwarding:
     """See the module."""
 
-    def __init__(self, term: int, table: Table, config: DispatcherConfig) -> None:
+    def __init__(self, term: int, table: Table, config: DispatcherConfig, reports: Reports) -> None:
         self._table = table
         self._config = config
+        self._reports = reports
+        self._reported: list[tuple[int, Report, Acks]] = []
+        """Reports of ends that the binder has not settled, with their answers, by token."""
         self._next = term << 32 | 1
         self._open: dict[int, tuple[_Open, int, bool]] = {}
         """(request, item in it, whether it is a Create), by call."""
 
-    def take(self, token: int, body: Any) -> list[Effect]:
+    def take(self, now_us: int, token: int, body: Any) -> list[Effect]:
         """Ask the home for what a client asks for; or its answer, if there is nothing to ask."""
         try:
             match body:
@@ -53,11 +58,31 @@ class Forwarding:
                     return self._submit(token, body)
                 case Cancel():
                     return self._cancel(token, body)
+                case Report():
+                    refused, _ = self._reports.take(now_us, body)
+                    answer = Acks(len(body.keys), tuple(sorted(refused.items())))
+                    self._reported.append((token, body, answer))
+                    return self.settled()
         except Malformed as error:
             return [Answer(token, error.refusal)]
         name = type(body).__name__
         reason = f"{name}: units are changed in the API server"
         return [Answer(token, Refusal(Status.UNIMPLEMENTED, "", reason))]
+
+    def settled(self) -> list[Effect]:
+        """Answers to reports that the binder has settled by now."""
+        if not self._reported:
+            return []
+        is_open = [self._reports.is_open(body) for _, body, _ in self._reported]
+        told: list[Effect] = [
+            Answer(token, answer)
+            for (token, _, answer), waits in zip(self._reported, is_open, strict=True)
+            if not waits
+        ]
+        self._reported = [
+            report for report, waits in zip(self._reported, is_open, strict=True) if waits
+        ]
+        return told
 
     def answered(self, answer: Answered) -> list[Effect]:
         """The home has answered for one unit."""

@@ -54,6 +54,14 @@ class Reports:
                 records.append(self._rows(body, handles, done))
         return refused, Reported(now_us, PhaseRows.concat(records)) if records else None
 
+    def is_open(self, body: Report) -> bool:
+        """Whether the binder has still to settle the end of a replica that was reported."""
+        handles = find_keys(self._table, body.keys)
+        found, exists = self._table.replica_rows(
+            np.maximum(handles, 0), body.rows.group, body.rows.ordinal
+        )
+        return bool(self._table.replicas.freeing[found[exists & (handles >= 0)]].any())
+
     def replay(self, record: Reported) -> None:
         """Apply a record, row by row in order."""
         rows = record.rows
@@ -73,6 +81,9 @@ class Reports:
         said = "is none of STARTING, READY, FAILED, DONE"
         _refuse(refused, ~is_phase, Status.INVALID_ARGUMENT, "phase", said)
         safe = np.maximum(handles, 0)
+        is_observed = (handles >= 0) & (units.is_observed[safe] != 0)
+        said = "is a unit of pods: what becomes of them is seen in the API server"
+        _refuse(refused, is_observed, Status.FAILED_PRECONDITION, "key", said)
         is_other = (handles >= 0) & (rows.revision != 0)
         is_other &= rows.revision != units.revision[safe]
         _refuse(refused, is_other, Status.FAILED_PRECONDITION, "revision", "is not the present one")
@@ -84,7 +95,8 @@ class Reports:
             refused, missing, Status.INVALID_ARGUMENT, "ordinal", "the group has no such replica"
         )
         items = np.arange(len(handles), dtype=np.int64)
-        valid: I64s = items[(handles >= 0) & is_phase & ~is_other & exists]
+        is_ours = (handles >= 0) & ~is_observed
+        valid: I64s = items[is_ours & is_phase & ~is_other & exists]
         return valid
 
     def _without_doubles(self, body: Report, handles: I64s, items: I64s) -> list[I64s]:

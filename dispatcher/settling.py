@@ -147,6 +147,8 @@ class Settling:
         is_gone = (handles < 0) | (state == State.FINISHED) | (state == State.FREE)
         if is_gone.any():
             self._unknown(verdict, rows.take(is_gone))
+            is_finished = state == State.FINISHED
+            self._freed(verdict, handles[is_finished], rows.take(is_finished))
             kept = ~is_gone
             handles, rows, attempt = handles[kept], rows.take(kept), attempt[kept]
         if not len(handles):
@@ -179,6 +181,12 @@ class Settling:
                 self._asked.adopt(uid)
             elif verdict == Verdict.CANCELLED:
                 self._asked.settle_orphan(uid)
+
+    def _freed(self, verdict: int, handles: I64s, rows: OutcomeRows) -> None:
+        """The room of replicas whose unit is over by now was given back."""
+        if verdict in (Verdict.RELEASED, Verdict.FAILED):
+            found, exists = self._table.replica_rows(handles, rows.group, rows.ordinal)
+            self._table.replicas.freeing[found[exists]] = 0
 
     def _claimed(self, now_us: int, part: Part) -> None:
         table, units = self._table, self._table.units

@@ -66,6 +66,8 @@ class Units(Columns):
     """Wakes counted when it was last assigned."""
     wakes: U8
     reason: U16
+    is_observed: U8
+    """Its replicas are objects of the home, which shows what becomes of them: nobody reports it."""
     is_untold: U8
     """Watchers do not know yet that it waits, or that it is being placed (`news`)."""
 

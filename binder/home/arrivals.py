@@ -16,11 +16,13 @@ from binder.home.following import ENDED
 from binder.home.recorded import is_finished
 from binder.streams import DispatcherStream
 from cell.effects import Effect, Send
-from cell.home import HomeUnit, ObjectState
+from cell.home import HomeUnit, ObjectState, RecordView
 from cell.messages import NO_NODE, ArrivalRows, Arrive, ClaimState, UidRows
 from cell.unit import NO_PIN, GroupBatch, Settlements, Verdict
 
 Uid = tuple[int, int]
+_KEPT = RecordView(0, None)
+"""Of a unit without objects, whatever its record says: the dispatcher is told by outcomes."""
 
 
 class Arrivals:
@@ -49,7 +51,7 @@ class Arrivals:
         uid = unit.uid_hi, unit.uid_lo
         is_over = unit.is_over or is_finished(unit)
         if unit.kept is not None:
-            unit = msgspec.structs.replace(unit, kept=None)
+            unit = msgspec.structs.replace(unit, kept=_KEPT)
         if is_over:
             if self._units.pop(uid, None) is not None:
                 self._fresh.pop(uid, None)
@@ -110,6 +112,7 @@ def _message(units: list[HomeUnit], gone: Sequence[Uid] = ()) -> Arrive:
             revision=[unit.revision for unit in units],
             priority=[unit.priority for unit in units],
             groups=[len(unit.groups) for unit in units],
+            is_observed=[unit.kept is None for unit in units],
         ),
         groups=GroupBatch.of(
             klass=[classes[group.klass] for group in groups],

@@ -96,9 +96,15 @@ class RecordedUnit(msgspec.Struct):
         )
 
     def end(self, replica: Replica, reason: Reason) -> None:
-        """A replica is to hold no room: how it ended stays in the record, if it has run."""
-        member = self.members.get(replica)
+        """A replica is to hold no room: how it ended stays in the record, if it has run.
+
+        1. A node is gone, and that its replicas failed is being written. 2. That one of them is
+        done is reported: it has ended once.
+        """
+        member, wanted = self.members.get(replica), self.wanted.get(replica)
         state = _ENDED.get(reason)
+        if wanted is not None and wanted.state is not ObjectState.BOUND:
+            return
         self.wanted[replica] = None
         if member is not None and state is not None:
             self.wanted[replica] = msgspec.structs.replace(member, state=state)

@@ -45,7 +45,7 @@ from runtime.kubernetes.notes import GroupNotes
 from runtime.kubernetes.objects import Name, Pods, Seen
 from runtime.kubernetes.placements import Placements
 from runtime.kubernetes.podgroups import PodGroups
-from runtime.kubernetes.records import Records
+from runtime.kubernetes.records import REFUSED, Place, Records
 from runtime.log import Log
 
 WRITE_SECONDS = 1
@@ -104,7 +104,7 @@ class KubernetesHome:
             AllPods(
                 self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
             ),
-            Requests(Placements(self.records, log)),
+            Requests(Placements(self.records, self._refuse, log)),
         )
         self._missed: set[str] = set()
         """Collections of which it was said that they are missed."""
@@ -206,6 +206,15 @@ class KubernetesHome:
                 self._put(await self.records.write(call))
             case ReadRecord():
                 self._put(await self.records.read(call))
+
+    def _refuse(self, place: Place, why: str) -> None:
+        """Write into its status why a request cannot be placed, once: a list finds it again."""
+        said = {"phase": REFUSED, "message": why}
+        body = {"metadata": {"uid": place.uid}, "status": said}
+        self._start(self._say(f"{place.path}/status", body))
+
+    async def _say(self, path: str, body: dict[str, Any]) -> None:
+        await self._write("PATCH", path, body)
 
     async def _write(
         self, method: str, path: str, body: dict[str, Any] | None

@@ -1,11 +1,12 @@
 """What PlacementRequests mean to the binder: units without objects, and records of gangs.
 
 A request with KIND_LABEL carries the record of a gang of pods; every other is a unit (`specs`). One
-that cannot be understood is left out and said in the log, until it is deleted.
+that cannot be understood is left out, and its status and the log say why, until it is deleted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -36,9 +37,18 @@ class _Meta(msgspec.Struct, rename="camel"):
     labels: dict[str, str] = {}
 
 
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
 class _Request(msgspec.Struct):
     metadata: _Meta
     spec: dict[str, Any] = {}
+    status: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+Refuse = Callable[[Place, str], None]
+"""Tell people why a request cannot be placed."""
 
 
 _REQUEST = msgspec.json.Decoder(_Request)
@@ -47,8 +57,9 @@ _REQUEST = msgspec.json.Decoder(_Request)
 class Placements:
     """All requests that exist, as far as later changes need them; tells `records` their places."""
 
-    def __init__(self, records: Records, log: Log) -> None:
+    def __init__(self, records: Records, refuse: Refuse, log: Log) -> None:
         self._records = records
+        self._refuse = refuse
         self._log = log
         self._units: dict[str, HomeUnit | None] = {}
         """By the request's uid; None: not understood."""
@@ -63,7 +74,7 @@ class Placements:
         if meta.labels.get(KIND_LABEL) == GANG:
             return None if is_deleted else self._gang(meta, kept)
         if meta.uid not in self._units:
-            self._units[meta.uid] = self._read(meta, request.spec)
+            self._units[meta.uid] = self._read(meta, request)
         found = self._units[meta.uid]
         if is_deleted or meta.deletion_timestamp:
             if is_deleted:
@@ -98,19 +109,20 @@ class Placements:
             self._records.put(Place(meta.namespace, meta.name, kept.record.key))
         return kept
 
-    def _read(self, meta: _Meta, spec: dict[str, Any]) -> HomeUnit | None:
-        name = f"{meta.namespace}/{meta.name}"
+    def _read(self, meta: _Meta, request: _Request) -> HomeUnit | None:
+        name, spec = f"{meta.namespace}/{meta.name}", request.spec
         key = spec.get("key") or f"{name}/{meta.uid}"
         try:
             made = unit_of(key, spec)
             if len(key.encode()) > KEY_BYTES_MAX:
                 raise BadManifest("spec.key", f"has more than {KEY_BYTES_MAX} bytes")
+            other = self._records.place_of(uid_of(key))
+            if other is not None:
+                raise BadManifest("spec.key", f"is that of {other.namespace}/{other.name}")
         except BadManifest as error:
             self._log.error("a unit cannot be placed", request=name, why=error)
-            return None
-        place = self._records.place_of(uid_of(key))
-        if place is not None:
-            self._log.error("a key is another request's", request=name, key=key, other=place.name)
+            if _message(request) != str(error):
+                self._refuse(Place(meta.namespace, meta.name, key, meta.uid), str(error))
             return None
         self._records.put(Place(meta.namespace, meta.name, key, meta.uid))
         return home_unit(made)
@@ -125,6 +137,13 @@ class Placements:
         place = self._records.place_of((found.uid_hi, found.uid_lo)) if found else None
         if place is not None and place.uid == uid:
             self._records.forget(place.unit)
+
+
+def _message(request: _Request) -> str:
+    try:
+        return msgspec.json.decode(request.status, type=_Status).message
+    except msgspec.MsgspecError:
+        return ""
 
 
 def home_unit(spec: UnitSpec) -> HomeUnit:

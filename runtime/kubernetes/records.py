@@ -32,6 +32,8 @@ PLURAL = "placementrequests"
 LIST = f"/apis/{GROUP_VERSION}/{PLURAL}"
 KIND_LABEL = "godel.dev/kind"
 GANG = "gang"
+REFUSED = "Refused"
+"""Phase of a request that cannot be understood."""
 RECORD_BYTES_MAX = 1 << 20
 """The server takes 1.5 MiB, of which spec and metadata have their part."""
 _ENDS = {ObjectState.DONE: "Done", ObjectState.FAILED: "Failed"}

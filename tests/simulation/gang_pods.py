@@ -199,9 +199,11 @@ class GangPods:
         for key, spec in sorted(self._groups.gangs.items()):
             waiting = [v for v in self._pods(key) if v.state is ObjectState.PENDING]
             held = len(self._held(key))
+            # One may have ended by itself before its gang could be repaired.
+            running = [view for view in self._held(key) if view.state is ObjectState.BOUND]
             is_calm = key not in self.touched
-            if is_calm and spec.phase is not GangPhase.SCHEDULED and held > 0:
-                yield Broken("gang whole", f"{held} are bound: {spec}", key)
+            if is_calm and spec.phase is not GangPhase.SCHEDULED and running:
+                yield Broken("gang whole", f"{running} are bound: {spec}", key)
             if spec.phase not in FINAL and held + len(waiting) >= spec.min:
                 needed = [(self._spec(view), 1) for view in waiting]
                 if room.surely_fits(self._server.nodes.values(), free, needed):

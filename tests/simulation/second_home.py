@@ -60,6 +60,8 @@ LOST_AT_WRITE_RATIO = 0.02
 """How often the lease is lost while a record is being written."""
 LOST_AT_GANG_RATIO = 0.3
 """The same for a gang of pods: they are few."""
+DELETED_RATIO = 0.3
+"""How often a client deletes a unit without objects instead of reporting its end."""
 OVER = ("DONE", "FAILED", "CANCELLED")
 PARKED = {wake.name for wake in Wake if wake}
 """What may wake a unit tells that it is parked."""
@@ -439,7 +441,8 @@ class SecondHome(Simulation):
 
 
 class PodKubelets(Kubelets):
-    """Kubelets say the end of a replica to the API server."""
+    """Kubelets say the end of a pod to the API server; of a replica that is none its client says
+    the end to the dispatcher, or deletes the unit."""
 
     def __init__(self, home: SecondHome, courier: Courier) -> None:
         super().__init__(home.world, home._mix, courier, home._listed)
@@ -450,7 +453,10 @@ class PodKubelets(Kubelets):
             return
         key, revision, group, ordinal = replica
         if is_alone(key):
-            self._server.end_unit(uid_of(key))
+            if self._world.chance(DELETED_RATIO):
+                self._server.end_unit(uid_of(key))
+            else:
+                super()._report(replica, phase)
             return
         name = self._server.pod_groups.single_of(Replica(*uid_of(key), group, ordinal))
         view = self._server.objects.get(name)

@@ -944,6 +944,7 @@ class ArrivalRows(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
+    IS_OBSERVED_FIELD_NUMBER: _builtins.int
     uid_hi: _builtins.bytes
     """uint64: high half of the unit's uid."""
     uid_lo: _builtins.bytes
@@ -954,6 +955,8 @@ class ArrivalRows(_message.Message):
     """int32: priority of the unit."""
     groups: _builtins.bytes
     """uint8: how many rows of groups it has."""
+    is_observed: _builtins.bytes
+    """uint8: 1 where its replicas are objects, and the home shows what becomes of them."""
     def __init__(
         self,
         *,
@@ -962,10 +965,11 @@ class ArrivalRows(_message.Message):
         revision: _builtins.bytes = ...,
         priority: _builtins.bytes = ...,
         groups: _builtins.bytes = ...,
+        is_observed: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "priority", b"priority", "revision", b"revision", "uid_hi", b"uid_hi", "uid_lo", b"uid_lo"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "is_observed", b"is_observed", "priority", b"priority", "revision", b"revision", "uid_hi", b"uid_hi", "uid_lo", b"uid_lo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

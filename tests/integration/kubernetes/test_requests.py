@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from godel.v1 import placement_pb2, types_pb2
 from runtime.kubernetes.submitting import name_of
+from runtime.placement_client import PlacementClient
 from tests.controlplane.cluster import ControlPlane
 from tests.controlplane.install import NAMESPACE, kubectl
 from tests.integration.kubernetes.pods import a_request
-from tests.integration.kubernetes.services import Services
+from tests.integration.kubernetes.services import SERVICES, Services
 from tests.waiting import until
 
 PLACED_SECONDS = 60.0
@@ -102,9 +104,10 @@ async def test_deleted_request_gives_its_room_back(services: Services, requests:
 async def test_request_that_cannot_be_read_is_named(services: Services, requests: Requests) -> None:
     requests.create(a_request("unreadable", cpu="much"))
     requests.create(a_request("good"))
-    await requests.phases({"good": "Bound"})
-    assert "unreadable" in services.log("binder")
-    assert "much" in services.log("binder")
+    found = await requests.phases({"good": "Bound", "unreadable": "Refused"})
+    assert "spec.groups[0].demand" in found["unreadable"]["message"]
+    assert "much" in found["unreadable"]["message"]
+    assert found["unreadable"]["message"] in services.log("binder")
 
 
 @pytest.fixture
@@ -146,6 +149,39 @@ async def test_units_of_clients_are_made_placed_and_ended(
     assert godel(services, "cancel", "all")[0] == 0
     assert set(submitted.statuses()) == {name_of("one")}
     assert godel(services, "cancel", "never")[0] != 0
+
+
+async def test_client_says_what_became_of_its_replicas(
+    services: Services, submitted: Requests
+) -> None:
+    """Room is free once an end is acknowledged; it outlives all who were told."""
+    big = UNIT.replace("100m", "30")
+    for key, phase in (("ends", "Bound"), ("follows", "")):
+        assert godel(services, "submit", "-f", "-", sent=big % (key, 3))[0] == 0
+        await submitted.phases({name_of(key): phase})
+    await say(services, "ends", (types_pb2.PHASE_DONE, 0), (types_pb2.PHASE_READY, 1))
+    status = submitted.statuses()[name_of("ends")]
+    assert (status["phase"], status["placed"]) == ("Bound", 2)
+    services.kill(*SERVICES)
+    services.start(*SERVICES)
+    await services.serving()
+    await say(services, "ends", (types_pb2.PHASE_DONE, 1), (types_pb2.PHASE_DONE, 2))
+    await submitted.phases({name_of("ends"): "Done", name_of("follows"): "Bound"})
+
+
+async def say(services: Services, key: str, *ends: tuple[types_pb2.Phase.ValueType, int]) -> None:
+    """Report phases of replicas by their ordinals, until they are known to be bound."""
+    items = [
+        placement_pb2.ReplicaReport(key=key, ordinal=ordinal, phase=phase)
+        for phase, ordinal in ends
+    ]
+    async with PlacementClient(services.address("dispatcher")) as client:
+
+        async def is_said() -> bool:
+            reply = await client.report(placement_pb2.ReportRequest(items=items))
+            return not reply.refused
+
+        await until("the reports are acknowledged", is_said, PLACED_SECONDS)
 
 
 async def test_binder_that_is_killed_binds_each_unit_once(

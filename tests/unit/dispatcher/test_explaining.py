@@ -37,7 +37,11 @@ class HomeDesk(Desk):
         """The binder tells of new units."""
         made = a_submit(*units)
         self._keys.update({uid_of(unit.key): unit.key for unit in units})
-        rows = ArrivalRows(revision=made.units.priority.astype("u4") + 1, **vars(made.units))
+        rows = ArrivalRows(
+            revision=made.units.priority.astype("u4") + 1,
+            is_observed=made.units.priority.astype("u1"),
+            **vars(made.units),
+        )
         classes = tuple(klass.encoded() for klass in made.classes)
         gone, claims = UidRows.empty(), Settlements.empty()
         arrive = Arrive(made.keys, rows, made.groups, classes, made.pins, gone, claims)
