@@ -199,12 +199,8 @@ class DispatcherCore:
                 self._answers = self._forwarding.answered(event)
             case Received(body=Settle() as settle, peer=peer) if peer == self._binder:
                 self._on_settle(now_us, settle)
-                self._answers += self._forwarding.settled()
             case Received(body=Arrive() as arrive, peer=peer) if peer == self._binder:
-                self._fresh = self._arrivals.take(now_us, arrive)
-                if arrive.next:
-                    self._lose_flights(now_us)
-                self._answers += self._forwarding.settled()
+                self._on_arrive(now_us, arrive)
             case Received(body=Unplaced() as unplaced):
                 self._refusals.take(now_us, unplaced)
             case Received(body=Ability(is_ready=is_ready), peer=peer):
@@ -265,12 +261,19 @@ class DispatcherCore:
             self._records.append(record)
         return Acks(count, tuple(sorted(refused.items())))
 
+    def _on_arrive(self, now_us: int, arrive: Arrive) -> None:
+        self._fresh = self._arrivals.take(now_us, arrive)
+        if arrive.next:
+            self._lose_flights(now_us)
+        self._answers += self._forwarding.settled()
+
     def _on_settle(self, now_us: int, settle: Settle) -> None:
         if settle.wakes:
             self._waiting.wake(now_us, settle.wakes, (self._binder_term, settle.generation))
         if self._settling.is_room_assumed_in(settle):
             self._waiting.wake(now_us, Wake.ROOM_FREED)
         rows = self._settling.take(now_us, settle)
+        self._answers += self._forwarding.settled()
         if rows is None:
             return
         defs = Defs(self._table.classes.cut(), self._table.names.cut())
