@@ -12,27 +12,25 @@ claims; the outcome log begins at a number of its own term.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from binder import commands
 from binder.config import BinderConfig
 from binder.core import BinderCore
 from binder.evaluate import Judged
 from binder.home.arrivals import Arrivals, standing_of
-from binder.home.book import Row, object_name, uid_of_row, whole_row
 from binder.home.calls import Purpose, Wish
+from binder.home.command_steps import CommandSteps
 from binder.home.desk import Desk
-from binder.home.endings import ends
 from binder.home.following import Following
 from binder.home.forming import Forming
 from binder.home.gang_steps import GangSteps
 from binder.home.gangs import Phase
+from binder.home.plan_steps import PlanSteps
 from binder.ledger import Ledger
-from binder.records import Journal, Record
+from binder.records import Record
 from binder.requests import Asked
 from binder.streams import DispatcherStream
 from cell.effects import Effect
@@ -43,16 +41,14 @@ from cell.home import (
     HomeEvent,
     LeaseLost,
     Line,
-    ObjectState,
-    ObjectView,
     Relisted,
     Tell,
     Watched,
     WatchLost,
 )
 from cell.messages import ClaimState, Explain
-from cell.reasons import Reason, Refusal, Status
-from cell.unit import CommandOp, Commands, Verdict
+from cell.reasons import Refusal, Status
+from cell.unit import Commands
 
 _NUMBERS_PER_TERM = 1 << 34
 """Outcomes one term may number; terms are below 1 << 28."""
@@ -72,12 +68,12 @@ class ApiServerHome:
         self._recorded = self._following.recorded
         self._arrivals = Arrivals(dispatcher, config.settle_rows_max)
         self._forming = Forming(self._desk)
+        self._plans = PlanSteps(self._desk, self._gangs, self._recorded, self._arrivals)
+        self._commands = CommandSteps(self._desk)
         self._successor = (0, 0)
         """Term of the last dispatcher that was told claims, and the outcomes these stood for."""
         self._is_list_owed = False
         """Whether a dispatcher that came before the first list has to be told all units."""
-        self._early: list[tuple[Commands, NDArray[np.int32]]] = []
-        """Commands from before the first list, with class numbers; repeated ones change nothing."""
         ledger.log.skip_to(term * _NUMBERS_PER_TERM)
 
     def restore(self, records: Iterable[Record]) -> None:
@@ -163,28 +159,14 @@ class ApiServerHome:
 
     def take_plan(self, now_us: int, judged: Judged) -> list[Effect]:
         """Hold the room of what is bound, then post; a gang's record comes before."""
-        asked = zip(judged.minimum.tolist(), judged.attempt.tolist(), strict=True)
-        rows = [
-            {**row, "min": least, "asked": attempt}
-            for row, (least, attempt) in zip(judged.journal.rows(), asked, strict=True)
-        ]
-        for _, run in groupby(rows, key=uid_of_row):
-            self._plan_unit(list(run))
+        self._plans.take(judged)
         return self._effects(now_us)
 
     def take_commands(self, now_us: int, run: Commands, klass: NDArray[np.int32]) -> list[Effect]:
-        """Evict what a command ends, and settle it when the API server has taken that.
-
-        1. A gang's Post is under way, its binder dies. 2. Its unit is amended; the next binder is
-        asked to release the old revision before it has listed, and knows of no object. 3. The Post
-        lands. So commands wait for the first list, as plans do.
-        """
+        """Evict what a command ends, and settle it when the API server has taken that."""
         if not self._desk.is_leading:
             return []
-        if self._desk.is_listed:
-            self._obey(run, klass)
-        else:
-            self._early.append((run, klass))
+        self._commands.take(run, klass)
         return self._effects(now_us)
 
     def _see(self, delta: Watched) -> None:
@@ -209,7 +191,7 @@ class ApiServerHome:
         listed = self._forming.listed(now_us, listed, is_first=not was_listed)
         self._following.relisted(now_us, listed)
         self._arrivals.relisted(listed.units)
-        self._obey_early()
+        self._commands.obey_early()
         self._is_list_owed |= not was_listed
 
     def _effects(self, now_us: int) -> list[Effect]:
@@ -226,63 +208,6 @@ class ApiServerHome:
         times = [self._desk.calls.wake_at_us, forming_us, *self._gangs.deadlines()]
         self.wake_at_us = min((at_us for at_us in times if at_us), default=0)
         return effects
-
-    # Plans
-
-    def _plan_unit(self, rows: list[Row]) -> None:
-        """Accept a unit's rows, begin a gang, or refuse it for what the home knows better."""
-        least = {row["group"]: row.pop("min") for row in rows}
-        attempt, *_ = [row.pop("asked") for row in rows]
-        bound = [row for row in rows if row["verdict"] == Verdict.BOUND]
-        already = [row for row in rows if row["verdict"] == Verdict.ALREADY]
-        if not bound and not already:
-            for row in rows:
-                self._desk.book.add(row)
-            return
-        kept = [row for row in bound if self._pending(row) is not None]
-        refusal = self._why_not(rows[0], kept, already, least)
-        if refusal is not None:
-            # 1. A replica is going, and the dispatcher never heard that it was there. 2. It is
-            # planned anew, and found there. 3. The refusal has to name the attempt that waits.
-            lead = {**rows[0], "attempt": attempt}
-            self._desk.book.add(whole_row(lead, Verdict.REJECTED, refusal))
-            return
-        for row in already:
-            self._desk.book.add(row)
-        held = {g: sum(row["group"] == g for row in already) for g in least}
-        minima = tuple((g, least[g] - held[g]) for g in sorted(least) if least[g] > held[g])
-        accepted = [{**row, "verdict": Verdict.ACCEPTED} for row in kept]
-        recorded = self._desk.recorded.get(uid_of_row(rows[0]))
-        if recorded is not None:
-            self._recorded.place(recorded, accepted)
-            return
-        if sum(count for _, count in minima) > 1:
-            self._gangs.begin(accepted, minima, self._arrivals.key(uid_of_row(rows[0])))
-            return
-        for row in accepted:
-            self._desk.book.add(row)
-            self._desk.post(object_name(row), self._desk.object_of(row), row["node"])
-
-    def _pending(self, row: Row) -> ObjectView | None:
-        """The object that the row would bind, if it is there to be bound."""
-        view = self._desk.objects.get(object_name(row))
-        is_free = view is not None and view.state is ObjectState.PENDING
-        return view if is_free and view and view.revision == row["revision"] else None
-
-    def _why_not(
-        self, lead: Row, kept: list[Row], already: list[Row], least: dict[int, int]
-    ) -> Reason | None:
-        if not self._desk.is_leading or not self._desk.is_listed:
-            return Reason.HOME_REFUSED
-        for row in already:
-            if self._desk.state(self._desk.book.claim(object_name(row))) != ClaimState.BOUND:
-                return Reason.ALREADY_BOUND
-        if uid_of_row(lead) in self._desk.gangs and kept:
-            return Reason.CONFLICT
-        have = {g: sum(row["group"] == g for row in (*kept, *already)) for g in least}
-        if not (kept or already) or any(have[g] < count for g, count in least.items()):
-            return Reason.HOME_GONE
-        return None
 
     # Answers
 
@@ -359,76 +284,6 @@ class ApiServerHome:
         for row in self._desk.endings.done(purpose.replica, purpose.object):
             self._desk.book.add(row)
 
-    # Commands
-
-    def _obey_early(self) -> None:
-        early, self._early = self._early, []
-        for run, klass in early:
-            self._obey(run, klass)
-
-    def _obey(self, run: Commands, klass: NDArray[np.int32]) -> None:
-        """One run of commands, against the ledger with all that is gathered so far."""
-        self._desk.book.sync()
-        journal = commands.judge(self._desk.ledger, run, klass)
-        match int(run.op[0]):
-            case CommandOp.AMEND:
-                self._amend(journal)
-            case CommandOp.CONFIRM:
-                self._say_lost(journal)
-            case _:
-                for row in journal.rows():
-                    self._end_for(row)
-
-    def _end_for(self, row: Row) -> None:
-        """Evict what a cancel, release or free ends; it is settled when that is done."""
-        is_end = row["verdict"] in (Verdict.CANCELLED, Verdict.RELEASED)
-        if not is_end:
-            self._desk.book.add(row)
-            return
-        waits = {(view.replica, view.object) for view in self._ended_by(row)}
-        for replica, object_uid in sorted(waits):
-            self._desk.evict(replica, object_uid, Reason(row["reason"]), is_told=True)
-        if not waits:
-            self._desk.book.add(row)
-            return
-        self._desk.book.add(row, is_told=False)
-        self._desk.endings.owe(row, waits)
-
-    def _ended_by(self, row: Row) -> list[ObjectView]:
-        """The objects that a command means, those already ended left out."""
-        views = self._desk.objects.of_unit(uid_of_row(row))
-        has_ended = (ObjectState.DONE, ObjectState.FAILED)
-        return [v for v in views if ends(row, v) and v.state not in has_ended]
-
-    def _amend(self, journal: Journal) -> None:
-        """Objects cannot be changed in place: only what is so already is settled as amended."""
-        for uid, run in groupby(journal.rows(), key=uid_of_row):
-            rows = list(run)
-            claims = self._desk.book.claims(uid)
-            is_so = all(
-                int(self._desk.ledger.claims.revision[c]) >= rows[0]["revision"] for c in claims
-            )
-            if rows[0]["verdict"] not in (Verdict.AMENDED, Verdict.REJECTED) or is_so:
-                for row in rows:
-                    self._desk.book.add(row)
-            else:
-                self._desk.book.add(whole_row(rows[0], Verdict.REJECTED, Reason.HOME_REFUSED))
-
-    def _say_lost(self, journal: Journal) -> None:
-        """Claims that are not there: their objects say what became of them."""
-        for row in journal.rows():
-            view = self._desk.objects.get(object_name(row))
-            state = view.state if view and view.revision == row["revision"] else None
-            if state is ObjectState.DONE:
-                ended = {"verdict": Verdict.RELEASED, "reason": Reason.REPORTED_DONE}
-            elif state is ObjectState.FAILED:
-                ended = {"verdict": Verdict.FAILED, "reason": Reason.REPORTED_FAILED}
-            elif state is ObjectState.PENDING:
-                ended = {"verdict": Verdict.FAILED, "reason": Reason.CONFLICT}
-            else:
-                ended = {"verdict": Verdict.FAILED, "reason": Reason.HOME_GONE}
-            self._desk.book.add({**row, **ended})
-
     # The lease
 
     def _lose_lease(self) -> None:
@@ -449,7 +304,7 @@ class ApiServerHome:
         self._recorded.lose_lease()
         self._desk.gangs.clear()
         self._desk.endings.clear()
-        self._early.clear()
+        self._commands.clear()
 
 
 class ApiServerBinder(BinderCore):

@@ -192,7 +192,7 @@ class Api:
                     for event in events:
                         if event.type == "ERROR":
                             raise Gone(f"watch of {path}: {bytes(event.object)[:200]!r}")
-                    version = version_of(events[-1].object) or version
+                    version = meta_of(events[-1].object).resource_version or version
                     yield events
 
     async def _watch_once(self, path: str, params: dict[str, str]) -> AsyncIterator[list[Event]]:
@@ -263,25 +263,35 @@ class Api:
         return self._session
 
 
-class _Meta(msgspec.Struct, rename="camel"):
+class Meta(msgspec.Struct, rename="camel"):
+    """What names an object; a DELETED one in a watch has it, too."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
     resource_version: str = ""
 
+    @property
+    def version(self) -> int:
+        """It grows with each change of the object."""
+        return int(self.resource_version)
 
-class _Versioned(msgspec.Struct):
-    metadata: _Meta = msgspec.field(default_factory=_Meta)
+
+class _Object(msgspec.Struct):
+    metadata: Meta = msgspec.field(default_factory=Meta)
 
 
 class _Status(msgspec.Struct):
     message: str = ""
 
 
-_VERSIONED = msgspec.json.Decoder(_Versioned)
+_OBJECT = msgspec.json.Decoder(_Object)
 _STATUS = msgspec.json.Decoder(_Status)
 
 
-def version_of(raw: msgspec.Raw) -> str:
-    """The resource version of an encoded object."""
-    return _VERSIONED.decode(raw).metadata.resource_version
+def meta_of(raw: msgspec.Raw | bytes) -> Meta:
+    """What names an encoded object."""
+    return _OBJECT.decode(raw).metadata
 
 
 def said(reply: Reply) -> str:

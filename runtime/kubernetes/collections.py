@@ -13,7 +13,7 @@ import msgspec
 from cell.home import HomeGang, HomeUnit, ObjectView, RecordView, Relisted, Watched
 from cell.node import NodeSpec
 from runtime.fields import BadManifest
-from runtime.kubernetes.api import Event
+from runtime.kubernetes.api import Event, meta_of
 from runtime.kubernetes.objects import Name, Pods, Seen, node_of
 from runtime.kubernetes.placements import Placements
 from runtime.kubernetes.podgroups import PODGROUPS, PodGroups
@@ -74,7 +74,7 @@ class Nodes(Collection):
         deltas: list[Watched] = []
         for event in events:
             if event.type == DELETED:
-                deltas.append(Watched(removed=(_name_of(event),)))
+                deltas.append(Watched(removed=(meta_of(event.object).name,)))
             elif (spec := self._node(event.object)) is not None:
                 deltas.append(Watched(nodes=(spec,)))
         return deltas
@@ -220,14 +220,3 @@ def merged(call: int, parts: list[Relisted]) -> Relisted:
         tuple(unit for part in parts for unit in part.units),
         tuple(gang for part in parts for gang in part.gangs),
     )
-
-
-class _Named(msgspec.Struct):
-    class _Meta(msgspec.Struct):
-        name: str
-
-    metadata: _Meta
-
-
-def _name_of(event: Event) -> str:
-    return msgspec.json.decode(event.object, type=_Named).metadata.name

@@ -16,17 +16,14 @@ from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
 from cell.unit import uid_of
 from runtime.fields import BadManifest, Fields
+from runtime.kubernetes.api import Meta
 from runtime.kubernetes.podgroups import group_of
 from runtime.node_manifest import node
 from runtime.pod_class import PodNeeds, pod_needs
 from runtime.pod_requests import pod_requests
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str
-    uid: str
-    resource_version: str
-    namespace: str = ""
+class _Meta(Meta):
     deletion_timestamp: str = ""
 
 
@@ -142,7 +139,7 @@ class Pods:
         view = ObjectView(
             replica=name.replica,
             object=name.object,
-            version=int(pod.metadata.resource_version),
+            version=pod.metadata.version,
             state=state,
             node=head.node_name,
             klass=spec.klass,

@@ -14,6 +14,7 @@ import msgspec
 from cell.home import HomeGroup, HomeUnit, RecordView
 from cell.unit import KEY_BYTES_MAX, UnitSpec, uid_of
 from runtime.fields import BadManifest
+from runtime.kubernetes.api import Meta
 from runtime.kubernetes.records import (
     GANG,
     KIND_LABEL,
@@ -28,13 +29,9 @@ from runtime.log import Log
 Requests = tuple[tuple[HomeUnit, ...], tuple[RecordView, ...]]
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str
-    namespace: str
-    uid: str
-    resource_version: str
+class _Meta(Meta):
     deletion_timestamp: str = ""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class _Status(msgspec.Struct):
@@ -98,7 +95,7 @@ class Placements:
         except BadRecord as error:
             name = f"{meta.namespace}/{meta.name}"
             self._log.error("a record is not ours", request=name, why=error)
-            return RecordView(int(meta.resource_version), None)
+            return RecordView(meta.version, None)
 
     def _gang(self, meta: _Meta, kept: RecordView) -> RecordView | None:
         """A gang's record; its pods may not have been seen, so its place is known from here."""

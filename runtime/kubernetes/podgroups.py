@@ -17,6 +17,7 @@ import msgspec
 
 from cell.home import GangPhase, GangState, HomeGang
 from runtime.fields import BadManifest
+from runtime.kubernetes.api import Meta
 from runtime.kubernetes.records import Place
 from runtime.pod_class import GROUP_KEY
 
@@ -43,10 +44,7 @@ _MUSTS = ("required", "nodeSelector")
 _US = 1_000_000
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    name: str
-    namespace: str
-    uid: str
+class _Meta(Meta):
     creation_timestamp: str = ""
 
 

@@ -25,6 +25,7 @@ from cell.home import (
     Write,
 )
 from cell.unit import uid_of
+from runtime.kubernetes.api import Meta, meta_of
 
 GROUP_VERSION = "godel.dev/v1"
 KIND = "PlacementRequest"
@@ -102,19 +103,13 @@ class _Owner(msgspec.Struct):
     uid: str = ""
 
 
-class _Meta(msgspec.Struct, rename="camel"):
-    uid: str = ""
-    resource_version: str = "0"
-    owner_references: list[_Owner] = []
+class _Meta(Meta):
+    owner_references: list[_Owner] = msgspec.field(default_factory=list)
 
 
 class _Kept(msgspec.Struct):
     metadata: _Meta
     status: msgspec.Raw = msgspec.Raw(b"{}")
-
-    @property
-    def version(self) -> int:
-        return int(self.metadata.resource_version)
 
 
 _KEPT = msgspec.json.Decoder(_Kept)
@@ -124,7 +119,7 @@ _STATUS = msgspec.json.Decoder(_Status)
 def view_of(document: bytes | msgspec.Raw) -> RecordView:
     """A PlacementRequest's record at its version. Raises BadRecord."""
     kept = _KEPT.decode(document)
-    return RecordView(kept.version, _record(kept.status))
+    return RecordView(kept.metadata.version, _record(kept.status))
 
 
 def _record(status: bytes | msgspec.Raw) -> GangRecord | None:
@@ -233,7 +228,7 @@ class Records:
         if code is Code.GONE and not place.uid:
             # Somebody has deleted the object of a gang's record: another can be made.
             code = Code.CONFLICT
-        written = _KEPT.decode(answer).version if code is Code.OK else 0
+        written = meta_of(answer).version if code is Code.OK else 0
         return Answered(call.call, code, version=written)
 
     async def read(self, call: ReadRecord) -> Answered:
@@ -246,7 +241,7 @@ class Records:
             absent = Code.OK if code is Code.GONE and not place.uid else code
             return Answered(call.call, absent, kept=RecordView(0, None))
         # A gang's object that was made and not written yet is as good as none.
-        version = kept.version if _is_written(kept) or place.uid else 0
+        version = kept.metadata.version if _is_written(kept) or place.uid else 0
         try:
             return Answered(call.call, code, kept=RecordView(version, _record(kept.status)))
         except BadRecord:
@@ -273,14 +268,14 @@ class Records:
             if owners and place.owner["uid"] not in owners:
                 return Code.THROTTLED, 0
         if kept is not None:
-            return (Code.CONFLICT, 0) if _is_written(kept) else (Code.OK, kept.version)
+            return (Code.CONFLICT, 0) if _is_written(kept) else (Code.OK, kept.metadata.version)
         if code is not Code.GONE or place.uid:
             return code, 0
         made = _document(place, {"labels": {KIND_LABEL: GANG}})
         if place.owner:
             made["metadata"]["ownerReferences"] = [place.owner]
         code, answer = await self._write("POST", place.collection, made)
-        return code, _KEPT.decode(answer).version if code is Code.OK else 0
+        return code, meta_of(answer).version if code is Code.OK else 0
 
 
 def _is_written(kept: _Kept) -> bool:

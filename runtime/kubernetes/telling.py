@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from cell.home import Tell
-from runtime.kubernetes.api import Api, NotSent, Permit, Reply, Unknown, micro_time, version_of
+from runtime.kubernetes.api import Api, NotSent, Permit, Reply, Unknown, meta_of, micro_time
 from runtime.kubernetes.events import (
     ANSWER_SECONDS_MAX,
     NOTE_BYTES_MAX,
@@ -186,7 +186,7 @@ class Telling:
             loop.call_later(RETRY_SECONDS, self._release, name, waiting)
 
     def _written(self, waiting: _Waiting, line: str, reply: Reply) -> None:
-        version = int(version_of(msgspec.Raw(reply.body)))
+        version = meta_of(reply.body).version
         if version > waiting.version:
             waiting.version, waiting.condition = version, Condition(True, line)
 
