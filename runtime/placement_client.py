@@ -14,6 +14,7 @@ idempotent, so a submission of unknown fate is made again: `submit(..., is_retri
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,14 @@ from runtime.tls import Identity, channel
 
 RETRY_SECONDS_MIN = 0.05
 RETRY_SECONDS_MAX = 1.0
+SERVED = "godel.v1.Placement"
+"""What a dispatcher's health is asked by; a standby does not serve it."""
+_ELECTED = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVED},
+}
+ELECTED = (("grpc.service_config", json.dumps(_ELECTED)),)
+"""gRPC asks all addresses for their health, all the time, and uses those that serve."""
 SUBMITS_MAX = 64
 """Batches in flight on one stream; further ones wait."""
 
@@ -95,10 +104,17 @@ class _Submissions:
 
 
 class PlacementClient:
-    """One connection to a dispatcher; use as an async context, or `close` it. Raises BadTls."""
+    """A client of a dispatcher; use as an async context, or `close` it. Raises BadTls.
 
-    def __init__(self, target: str, identity: Identity | None = None) -> None:
-        self._channel = channel(target, CHANNEL_OPTIONS, identity, "dispatcher")
+    With `is_elected` the target has several addresses (a name of a headless Service, or
+    `ipv4:HOST:PORT,HOST:PORT`), and each call goes to the one whose dispatcher leads.
+    """
+
+    def __init__(
+        self, target: str, identity: Identity | None = None, *, is_elected: bool = False
+    ) -> None:
+        options = [*CHANNEL_OPTIONS, *(ELECTED if is_elected else ())]
+        self._channel = channel(target, options, identity, "dispatcher")
         self.stub: Any = placement_pb2_grpc.PlacementStub(self._channel)
         """The generated stub, for whatever this client does not wrap."""
         self._submissions: _Submissions | None = None
