@@ -14,8 +14,9 @@ from cell.home import Answered, Answers, HomeEvent, HomeUnit, ObjectView, Watche
 
 SECONDS_EACH = 0.002
 """After a telling the next one waits so long for each event that it told of,"""
-SECONDS_MAX = 0.010
-"""and no longer than this: few wait for little, many gather to a batch."""
+SECONDS_MAX = 0.025
+"""and no longer than this: few wait for little, many gather to a batch (measured in a drain at 10,
+25 and 50 ms: 870, 1,044 and 1,040 pods/s)."""
 
 
 class Gather:
