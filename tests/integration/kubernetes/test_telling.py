@@ -196,7 +196,7 @@ async def test_permission_to_tell_that_is_missing_is_named_and_pods_are_bound(
         shop.create(a_pod("small"))
         await shop.bound("small")
         assert "PATCH pods/status" in services.log("binder")
-        assert services.log("binder").count("403") == 1
+        assert services.log("binder").count("status=403") == 1
         assert shop.condition("huge").get("message") is None
     control_plane.admin.delete(f"{clusterroles}/{name}")
 
