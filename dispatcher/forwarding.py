@@ -71,17 +71,13 @@ class Forwarding:
 
     def settled(self) -> list[Effect]:
         """Answers to reports that the binder has settled by now."""
-        if not self._reported:
-            return []
-        is_open = [self._reports.is_open(body) for _, body, _ in self._reported]
-        told: list[Effect] = [
-            Answer(token, answer)
-            for (token, _, answer), waits in zip(self._reported, is_open, strict=True)
-            if not waits
-        ]
-        self._reported = [
-            report for report, waits in zip(self._reported, is_open, strict=True) if waits
-        ]
+        told: list[Effect] = []
+        reported, self._reported = self._reported, []
+        for token, body, answer in reported:
+            if self._reports.is_open(body):
+                self._reported.append((token, body, answer))
+            else:
+                told.append(Answer(token, answer))
         return told
 
     def answered(self, answer: Answered) -> list[Effect]:

@@ -198,14 +198,15 @@ class GangPods:
         """What is not as it must be in the end."""
         for key, spec in sorted(self._groups.gangs.items()):
             waiting = [v for v in self._pods(key) if v.state is ObjectState.PENDING]
-            held = len(self._held(key))
+            held_pods = self._held(key)
+            held = len(held_pods)
             # One may have ended by itself before its gang could be repaired.
-            running = [view for view in self._held(key) if view.state is ObjectState.BOUND]
+            running = [view for view in held_pods if view.state is ObjectState.BOUND]
             is_calm = key not in self.touched
             if is_calm and spec.phase is not GangPhase.SCHEDULED and running:
                 yield Broken("gang whole", f"{running} are bound: {spec}", key)
             if spec.phase not in FINAL and held + len(waiting) >= spec.min:
-                needed = [(self._spec(view), 1) for view in waiting]
+                needed = [(GroupSpec(decode(view.klass)), 1) for view in waiting]
                 if room.surely_fits(self._server.nodes.values(), free, needed):
                     yield Broken("what fits is bound", f"{held} + {len(waiting)}: {spec}", key)
             want = self._phase(spec, held, len(waiting))
@@ -224,6 +225,3 @@ class GangPods:
             return GangPhase.TIMEOUT
         is_enough = held + waiting >= spec.min
         return GangPhase.PRE_SCHEDULING if is_enough else GangPhase.PENDING
-
-    def _spec(self, view: ObjectView) -> GroupSpec:
-        return GroupSpec(decode(view.klass))

@@ -23,7 +23,6 @@ from cell.unit import uid_of
 
 Uid = tuple[int, int]
 IS_THERE = (ObjectState.PENDING, ObjectState.BOUND)
-ENDED = (ObjectState.DONE, ObjectState.FAILED)
 
 
 class PodGroups:

@@ -69,7 +69,7 @@ async def test_permission_that_is_missing_is_named_in_the_log(
     ) as server:
         view = await server.create("p")
         assert await post(server, view, "a") is Code.THROTTLED
-        assert "403" in server.log.getvalue()
+        assert "status=403" in server.log.getvalue()
         assert "pods/binding" in server.log.getvalue()
         found = (await read(server, view.replica)).found
         assert found is not None
