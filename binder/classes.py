@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder.kernels.layout import NONE, Classes, copy_corner
-from cell.classes import POD_SLOT, RESOURCES_MAX, BadSpec, ClassSpec, decode, normalise
+from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode, normalise
 from cell.fit.static import StaticMask, StaticNodes, rules_of
 from cell.messages import ClassDef
+from cell.requirements import BadSpec
 
 ENTRIES_MAX = RESOURCES_MAX + 1
 SESSION_CLASSES_MAX = 1 << 20

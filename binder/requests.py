@@ -11,10 +11,10 @@ import numpy as np
 
 from binder.ledger import Ledger
 from binder.records import Journal, NodeEntry
-from cell.classes import BadSpec
 from cell.messages import ITEMS_MAX, Acks, ClaimState, CordonNodes, RegisterNodes, RemoveNodes
 from cell.node import NODE_RESOURCES_MAX, NODES_MAX, NodeSpec, normalise
 from cell.reasons import Reason, Refusal, Status, Wake
+from cell.requirements import BadSpec
 from cell.unit import Verdict
 
 NodeRequest = RegisterNodes | CordonNodes | RemoveNodes

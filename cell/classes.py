@@ -10,60 +10,20 @@ that is hashed.
 from __future__ import annotations
 
 import hashlib
-from enum import StrEnum
 
 import msgspec
 
+from cell.between import WEIGHT_MAX, Between, normalise_between
+from cell.requirements import BadSpec, Term, check_count, check_label, normalise_term
+
 RESOURCES_MAX = 16
 """Resources one class may ask for."""
-TERMS_MAX = 32
-"""Node selector terms, requirements per term, tolerations and selector labels, each."""
-VALUES_MAX = 256
-"""Values in one requirement."""
-LABEL_BYTES_MAX = 317
-"""A label key (prefix 253, slash, name 63); values are shorter."""
+FEATURES_MAX = 16
+"""Features of nodes that one class may need."""
 AMOUNT_MAX = 1 << 52
 """Largest amount of a resource: sums over 1,024 claims still fit in int64."""
 POD_SLOT = "pods"
 """Every replica takes one of this resource."""
-
-
-class BadSpec(ValueError):
-    """A spec that cannot be scheduled; `field` is the path of the culprit."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
-
-
-class Operator(StrEnum):
-    """Operators of node affinity."""
-
-    IN = "In"
-    NOT_IN = "NotIn"
-    EXISTS = "Exists"
-    DOES_NOT_EXIST = "DoesNotExist"
-    GT = "Gt"
-    LT = "Lt"
-
-
-class Requirement(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """One requirement on a label, or on the field `metadata.name`."""
-
-    key: str
-    operator: Operator
-    values: tuple[str, ...] = ()
-
-
-class Term(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """All requirements of a term must hold; terms of an affinity are alternatives.
-
-    As in Kubernetes, an empty term matches nothing.
-    """
-
-    labels: tuple[Requirement, ...] = ()
-    fields: tuple[Requirement, ...] = ()
 
 
 class Toleration(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -73,6 +33,13 @@ class Toleration(msgspec.Struct, frozen=True, array_like=True, order=True):
     operator: str = "Equal"
     value: str = ""
     effect: str = ""
+
+
+class NodeWish(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A preference for nodes that match a term."""
+
+    weight: int
+    term: Term
 
 
 class ClassSpec(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +53,12 @@ class ClassSpec(msgspec.Struct, frozen=True, array_like=True):
     """Required node affinity: None demands nothing, an empty tuple matches nothing."""
     tolerations: tuple[Toleration, ...] = ()
     profile: str = "default"
+    wishes: tuple[NodeWish, ...] = ()
+    """Preferred node affinity."""
+    features: tuple[str, ...] = ()
+    """What the node must declare that it can do."""
+    between: Between | None = None
+    """What it says of other replicas, and what they may read of it."""
 
     def encoded(self) -> bytes:
         """The canonical form, which travels in class dictionaries."""
@@ -109,6 +82,9 @@ def normalise(spec: ClassSpec) -> ClassSpec:
         affinity=_affinity(spec.affinity),
         tolerations=_tolerations(spec.tolerations),
         profile=spec.profile or "default",
+        wishes=_wishes(spec.wishes),
+        features=_features(spec.features),
+        between=normalise_between(spec.between),
     )
 
 
@@ -118,7 +94,7 @@ def _demand(demand: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
     amounts: dict[str, int] = {}
     for name, amount in demand:
         field = f"demand[{name}]"
-        _label(field, name, is_empty_allowed=False)
+        check_label(field, name, is_empty_allowed=False)
         if name in amounts:
             raise BadSpec(field, "named twice")
         if amount < 0:
@@ -135,8 +111,8 @@ def _demand(demand: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
 def _selector(selector: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     check_count("selector", len(selector))
     for key, value in selector:
-        _label(f"selector[{key}]", key, is_empty_allowed=False)
-        _label(f"selector[{key}]", value, is_empty_allowed=True)
+        check_label(f"selector[{key}]", key, is_empty_allowed=False)
+        check_label(f"selector[{key}]", value, is_empty_allowed=True)
     if len({key for key, _ in selector}) != len(selector):
         raise BadSpec("selector", "a key is named twice")
     return tuple(sorted(selector))
@@ -146,47 +122,32 @@ def _affinity(affinity: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
     if affinity is None:
         return None
     check_count("affinity", len(affinity))
-    terms = []
-    for i, term in enumerate(affinity):
-        check_count(f"affinity[{i}]", len(term.labels) + len(term.fields))
-        for j, requirement in enumerate(term.labels):
-            _requirement(f"affinity[{i}].labels[{j}]", requirement)
-        for j, requirement in enumerate(term.fields):
-            _name_field(f"affinity[{i}].fields[{j}]", requirement)
-        terms.append(Term(tuple(sorted(term.labels)), tuple(sorted(term.fields))))
-    return tuple(sorted(terms))
+    return tuple(sorted(normalise_term(f"affinity[{i}]", t) for i, t in enumerate(affinity)))
 
 
-def _requirement(field: str, requirement: Requirement) -> None:
-    _label(f"{field}.key", requirement.key, is_empty_allowed=False)
-    check_count(f"{field}.values", len(requirement.values), VALUES_MAX)
-    for value in requirement.values:
-        _label(f"{field}.values", value, is_empty_allowed=True)
-    match requirement.operator:
-        case Operator.IN | Operator.NOT_IN:
-            if not requirement.values:
-                raise BadSpec(f"{field}.values", f"{requirement.operator} needs a value")
-        case Operator.EXISTS | Operator.DOES_NOT_EXIST:
-            if requirement.values:
-                raise BadSpec(f"{field}.values", f"{requirement.operator} takes none")
-        case Operator.GT | Operator.LT:
-            if len(requirement.values) != 1 or not _is_int64(requirement.values[0]):
-                raise BadSpec(f"{field}.values", f"{requirement.operator} needs one integer")
+def _wishes(wishes: tuple[NodeWish, ...]) -> tuple[NodeWish, ...]:
+    check_count("wishes", len(wishes))
+    made = []
+    for i, wish in enumerate(wishes):
+        if not 1 <= wish.weight <= WEIGHT_MAX:
+            raise BadSpec(f"wishes[{i}].weight", f"{wish.weight} is not from 1 to {WEIGHT_MAX}")
+        made.append(NodeWish(wish.weight, normalise_term(f"wishes[{i}].preference", wish.term)))
+    return tuple(sorted(made))
 
 
-def _name_field(field: str, requirement: Requirement) -> None:
-    if requirement.key != "metadata.name":
-        raise BadSpec(f"{field}.key", "only metadata.name is a field")
-    if requirement.operator not in (Operator.IN, Operator.NOT_IN) or len(requirement.values) != 1:
-        raise BadSpec(field, "takes In or NotIn with one value")
+def _features(features: tuple[str, ...]) -> tuple[str, ...]:
+    check_count("features", len(features), FEATURES_MAX)
+    for name in features:
+        check_label("features", name, is_empty_allowed=False)
+    return tuple(sorted(set(features)))
 
 
 def _tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toleration, ...]:
     check_count("tolerations", len(tolerations))
     for i, t in enumerate(tolerations):
         field = f"tolerations[{i}]"
-        _label(f"{field}.key", t.key, is_empty_allowed=True)
-        _label(f"{field}.value", t.value, is_empty_allowed=True)
+        check_label(f"{field}.key", t.key, is_empty_allowed=True)
+        check_label(f"{field}.value", t.value, is_empty_allowed=True)
         if t.operator not in ("Equal", "Exists"):
             raise BadSpec(f"{field}.operator", f"{t.operator!r} is neither Equal nor Exists")
         if t.operator == "Equal" and not t.key:
@@ -196,21 +157,3 @@ def _tolerations(tolerations: tuple[Toleration, ...]) -> tuple[Toleration, ...]:
         if t.effect not in ("", "NoSchedule", "PreferNoSchedule", "NoExecute"):
             raise BadSpec(f"{field}.effect", f"{t.effect!r} is no taint effect")
     return tuple(sorted(set(tolerations)))
-
-
-def _label(field: str, text: str, *, is_empty_allowed: bool) -> None:
-    if not text and not is_empty_allowed:
-        raise BadSpec(field, "is empty")
-    if len(text.encode()) > LABEL_BYTES_MAX:
-        raise BadSpec(field, f"{len(text.encode())} bytes, limit {LABEL_BYTES_MAX}")
-
-
-def check_count(field: str, count: int, limit: int = TERMS_MAX) -> None:
-    """Refuse a list that is too long. Raises BadSpec."""
-    if count > limit:
-        raise BadSpec(field, f"{count} entries, limit {limit}")
-
-
-def _is_int64(value: str) -> bool:
-    digits = value[1:] if value[:1] in "+-" else value
-    return digits.isascii() and digits.isdecimal() and -(1 << 63) <= int(value) < 1 << 63

@@ -10,8 +10,9 @@ from enum import IntEnum
 
 import msgspec
 
-from cell.classes import AMOUNT_MAX, LABEL_BYTES_MAX, POD_SLOT, BadSpec
+from cell.classes import AMOUNT_MAX, POD_SLOT
 from cell.names import NAME_BYTES_MAX, UNSHOWABLE, is_showable
+from cell.requirements import LABEL_BYTES_MAX, BadSpec
 
 NODES_MAX = 1 << 20
 """Nodes in one cluster."""

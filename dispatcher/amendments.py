@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import BadSpec
 from cell.messages import Amend, AmendItem, Cancel
 from cell.reasons import Reason, Refusal, Status
+from cell.requirements import BadSpec
 from cell.unit import GROUPS_MAX, REPLICAS_MAX, GroupSpec, Place
 from dispatcher.codes import Op, Phase, State
 from dispatcher.columns import I64s, offsets

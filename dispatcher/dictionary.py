@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import BadSpec, ClassSpec, decode, normalise
+from cell.classes import ClassSpec, decode, normalise
 from cell.messages import ClassDef
+from cell.requirements import BadSpec
 from dispatcher.columns import U64s
 from dispatcher.records import NameDef
 

@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import BadSpec
 from cell.messages import ITEMS_MAX, Submit
 from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Refusal, Status
+from cell.requirements import BadSpec
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, NO_PIN, PRIORITY_MAX, REPLICAS_MAX
 from dispatcher.columns import I64s, mix, offsets, ranges, sums
 from dispatcher.config import DispatcherConfig

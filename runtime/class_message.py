@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cell.classes import ClassSpec, Requirement, Term
+from cell.classes import ClassSpec
+from cell.requirements import Requirement, Term
 from godel.v1 import types_pb2
 from runtime.wire_classes import OPERATORS
 

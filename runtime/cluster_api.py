@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cell.classes import BadSpec
 from cell.messages import (
     ITEMS_MAX,
     Acks,
@@ -25,6 +24,7 @@ from cell.messages import (
 )
 from cell.node import NodeSpec, Taint, normalise
 from cell.reasons import Refusal, Status
+from cell.requirements import BadSpec
 from cell.settings import Positive
 from godel.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
 from runtime.feed import Feed, FeedLimits

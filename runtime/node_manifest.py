@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cell.classes import BadSpec
 from cell.node import NodeSpec, Taint, normalise
+from cell.requirements import BadSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
 from runtime.manifests import flat

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cell.classes import AMOUNT_MAX, BadSpec, ClassSpec, Term, normalise
+from cell.classes import AMOUNT_MAX, ClassSpec, normalise
 from cell.release import ReleaseColumn, RollingsetSpec
+from cell.requirements import BadSpec, Term
 from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place, UnitSpec
 from runtime.fields import BadManifest, Fields, join, shown, unimplemented
 from runtime.pod_class import PodNeeds, pod_needs, requirement, toleration

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from cell.classes import BadSpec, ClassSpec, Operator, Requirement, Term, Toleration, normalise
+from cell.classes import ClassSpec, Toleration, normalise
+from cell.requirements import BadSpec, Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_requests import is_restartable, pod_requests

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cell.classes import BadSpec, check_count
 from cell.reasons import Refusal, Status
 from cell.release import (
     CreateRollingset,
@@ -23,6 +22,7 @@ from cell.release import (
     RollingsetView,
     UpdateRollingset,
 )
+from cell.requirements import BadSpec, check_count
 from cell.unit import GROUPS_MAX, Place
 from godel.v1 import release_pb2, release_pb2_grpc
 from runtime.class_message import class_message

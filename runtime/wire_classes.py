@@ -8,18 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cell.classes import (
-    LABEL_BYTES_MAX,
-    BadSpec,
-    ClassSpec,
-    Operator,
-    Requirement,
-    Term,
-    Toleration,
-    check_count,
-    normalise,
-)
+from cell.classes import ClassSpec, Toleration, normalise
 from cell.reasons import Refusal, Status
+from cell.requirements import LABEL_BYTES_MAX, BadSpec, Operator, Requirement, Term, check_count
 from godel.v1 import types_pb2
 from runtime.grpc_status import Exhausted
 

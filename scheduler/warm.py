@@ -12,11 +12,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import ClassSpec, Operator, Requirement, Term, normalise
+from cell.classes import ClassSpec, normalise
 from cell.columns import Table
 from cell.effects import PeerDown, PeerUp, Received
 from cell.link import Hello
 from cell.messages import Assign, ClassDef, NodeSpecs, NodeUse, State
+from cell.requirements import Operator, Requirement, Term
 from cell.unit import NO_PIN, Assignments
 from scheduler.config import SchedulerConfig
 from scheduler.core import SchedulerCore

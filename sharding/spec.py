@@ -9,11 +9,12 @@ from typing import Annotated
 
 import msgspec
 
-from cell.classes import BadSpec, normalise
+from cell.classes import normalise
 from cell.messages import ITEMS_MAX
 from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Refusal, Status
 from cell.release import ReleaseColumn, RollingsetSpec
+from cell.requirements import BadSpec
 from cell.settings import Natural, Positive
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place
 from sharding.rolling import share_ceil, share_floor

@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import Operator, Requirement, Term
 from cell.fit.strings import Strings
 from cell.jit import njit
+from cell.requirements import Operator, Requirement, Term
 
 ABSENT = -1
 """Value id of a key that the node does not have."""

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from cell.classes import BadSpec, ClassSpec
+from cell.classes import ClassSpec
 from cell.messages import Join, Member, UidRows
 from cell.names import UNSHOWABLE, is_showable
 from cell.reasons import Reason, Refusal, Status, text
+from cell.requirements import BadSpec
 from cell.unit import GROUPS_MAX, KEY_BYTES_MAX, PRIORITY_MAX, REPLICAS_MAX, uid_of
 from dispatcher.codes import Phase, State
 from dispatcher.config import DispatcherConfig

@@ -11,9 +11,10 @@ from uuid import UUID
 
 import msgspec
 
-from cell.classes import BadSpec, ClassSpec, normalise
+from cell.classes import ClassSpec, normalise
 from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
+from cell.requirements import BadSpec
 from cell.unit import uid_of
 from runtime.fields import BadManifest, Fields
 from runtime.kubernetes.api import Meta

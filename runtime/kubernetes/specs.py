@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cell.classes import ClassSpec, Requirement
+from cell.classes import ClassSpec
+from cell.requirements import Requirement
 from cell.unit import GroupSpec, UnitSpec
 from runtime.fields import Fields
 from runtime.own_kinds import unit

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cell.classes import ClassSpec, Operator, Requirement, Term, Toleration, normalise
+from cell.classes import ClassSpec, Toleration, normalise
 from cell.node import NodeSpec, Taint
+from cell.requirements import Operator, Requirement, Term
 from cell.unit import GroupSpec, UnitSpec
 from tests.simulation.world import World
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cell.classes import ClassSpec, Requirement
+from cell.classes import ClassSpec
 from cell.node import NodeSpec
+from cell.requirements import Requirement
 from cell.unit import GroupSpec
 
 Amounts = dict[str, int]

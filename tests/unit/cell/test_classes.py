@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from cell import classes, node
-from cell.classes import BadSpec, ClassSpec, Operator, Requirement, Term, Toleration
+from cell.classes import ClassSpec, Toleration
 from cell.node import NodeSpec, Taint
+from cell.requirements import BadSpec, Operator, Requirement, Term
 
 
 @dataclass(frozen=True)

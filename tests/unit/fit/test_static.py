@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.classes import ClassSpec, Operator, Requirement, Term, Toleration, normalise
+from cell.classes import ClassSpec, Toleration, normalise
 from cell.fit.static import LOG_MAX, StaticMask, StaticNodes, rules_of
 from cell.node import NodeSpec, Taint
+from cell.requirements import Operator, Requirement, Term
 from tests.unit.fit.tables import put_nodes
 
 NO_SCHEDULE = Taint("dedicated", "gpu", "NoSchedule")

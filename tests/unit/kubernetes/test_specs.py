@@ -7,7 +7,8 @@ import re
 import msgspec
 import pytest
 
-from cell.classes import ClassSpec, Operator, Requirement, Term, Toleration, normalise
+from cell.classes import ClassSpec, Toleration, normalise
+from cell.requirements import Operator, Requirement, Term
 from cell.unit import GroupSpec, UnitSpec
 from runtime.kubernetes.specs import spec_of, unit_of
 from runtime.kubernetes.submitting import name_of

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from cell.classes import Operator, Requirement, Term, Toleration
+from cell.classes import Toleration
 from cell.reasons import Status
+from cell.requirements import Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest
 from runtime.pod_class import GANG_KEYS, NODE_BOUND_VOLUMES, PodNeeds, pod_needs

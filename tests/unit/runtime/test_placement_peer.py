@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cell.classes import ClassSpec, Operator, Requirement, Term, Toleration, normalise
+from cell.classes import ClassSpec, Toleration, normalise
 from cell.effects import Answer, Effect, PeerDown, PeerUp, Publish, Received, Request
 from cell.messages import (
     NO_NODE,
@@ -37,6 +37,7 @@ from cell.release import (
     UpdateRollingset,
     Watch,
 )
+from cell.requirements import Operator, Requirement, Term
 from cell.unit import NO_PIN, WHOLE_UNIT, GroupBatch, GroupSpec, Phase, Place, UnitBatch, uid_of
 from godel.v1 import types_pb2
 from runtime import wire, wire_units, wire_views

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cell.classes import ClassSpec, Operator, Requirement, Term, Toleration
+from cell.classes import ClassSpec, Toleration
 from cell.messages import Amend, AmendItem, Cancel, Report
 from cell.reasons import Reason, Status
+from cell.requirements import Operator, Requirement, Term
 from cell.unit import GROUPS_MAX, GroupSpec, Phase, Place
 from godel.v1 import placement_pb2, types_pb2
 from runtime import wire

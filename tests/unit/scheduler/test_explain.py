@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cell.classes import ClassSpec, Operator, Requirement, Term
+from cell.classes import ClassSpec
 from cell.node import NodeSpec, Taint
 from cell.reasons import Reason, Wake
+from cell.requirements import Operator, Requirement, Term
 from scheduler.config import SchedulerConfig
 from scheduler.framework.plugin import FilterPlugin, View
 from tests.unit.scheduler.builders import Bench, G, U, Why, a_class, a_node, why
