@@ -43,6 +43,12 @@ class Reason(IntEnum):
     EVICTED = 27
     SCHEDULER_UNREADY = 28
     PROFILE = 29
+    HOST_PORT = 30
+    POD_AFFINITY = 31
+    POD_ANTI_AFFINITY = 32
+    HELD_ANTI_AFFINITY = 33
+    TOPOLOGY_SPREAD = 34
+    NODE_FEATURES = 35
 
 
 class Wake(IntFlag):
@@ -66,6 +72,12 @@ WAKERS: dict[Reason, Wake] = {
     Reason.PINNED_NODE: Wake.NODE_ADDED | Wake.NODE_CHANGED,
     Reason.UNKNOWN_PROFILE: Wake.NONE,
     Reason.PROFILE: Wake.ALL,
+    Reason.HOST_PORT: Wake.ROOM_FREED | Wake.NODE_ADDED | Wake.NODE_CHANGED,
+    Reason.POD_AFFINITY: Wake.ALL,
+    Reason.POD_ANTI_AFFINITY: Wake.ALL,
+    Reason.HELD_ANTI_AFFINITY: Wake.ALL,
+    Reason.TOPOLOGY_SPREAD: Wake.ALL,
+    Reason.NODE_FEATURES: Wake.NODE_ADDED | Wake.NODE_CHANGED,
 }
 """What can cure a refusal. An unknown profile is cured by a new scheduler only (PeerUp wakes all).
 """
@@ -100,6 +112,12 @@ _TEXT: dict[Reason, str] = {
     Reason.WAITING_FOR_MEMBERS: "waiting for the rest of the gang",
     Reason.EVICTED: "evicted",
     Reason.SCHEDULER_UNREADY: "its scheduler lost the binder's stream",
+    Reason.HOST_PORT: "host port is taken",
+    Reason.POD_AFFINITY: "pod affinity is not met",
+    Reason.POD_ANTI_AFFINITY: "pod anti-affinity is not met",
+    Reason.HELD_ANTI_AFFINITY: "anti-affinity of a pod that is there is not met",
+    Reason.TOPOLOGY_SPREAD: "topology spread is not met",
+    Reason.NODE_FEATURES: "the node does not declare a feature that is needed",
     Reason.PROFILE: "profile {arg} refuses every node with room",
 }
 

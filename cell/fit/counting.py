@@ -1,0 +1,196 @@
+"""Kernels over counters: a replica comes or goes, and what the rules between replicas say of nodes.
+
+A node's domain under a key that it lacks is the key's last, `sizes[key]`, which no counter counts.
+`judge` first judges the domains of each key and then looks each node's up, so that it costs one
+gather per key and node, whatever the number of checks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cell.jit import bare_njit
+
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+Bits = NDArray[np.bool_]
+
+R_PORT, R_AFFINITY, R_ANTI_AFFINITY, R_HELD, R_SPREAD = 30, 31, 32, 33, 34
+"""Kinds of checks: the `cell.reasons.Reason` they refuse with, as numba reads it; a test compares
+them."""
+
+
+class Counts(NamedTuple):
+    """Counters, the moves of each class in them, and the checks of each class against them."""
+
+    domain: I32
+    """[key, node]"""
+    sizes: I32
+    """[key]: domains."""
+    key: I32
+    """[counter]"""
+    at: I64
+    """[counter]: its first entry in the two pools."""
+    pool: I64
+    """[counter's domains ...]: residents counted."""
+    members: I32
+    """[counter's domains ...]: eligible nodes."""
+    total: I64
+    """[counter]: sum over its domains."""
+    is_leaving_counted: Bits
+    """[counter]"""
+    row: I32
+    """[counter]: its row in `eligible`, -1 where every node is."""
+    eligible: Bits
+    """[row, node]"""
+    move_at: I32
+    """[klass]: its first entry below."""
+    move_count: I32
+    """[klass]"""
+    move_counter: I32
+    move_weight: I32
+    check_at: I32
+    """[klass]: its first entry below."""
+    check_count: I32
+    """[klass]"""
+    check_kind: U8
+    check_counter: I32
+    check_self: I64
+    """1 where the replica would count itself."""
+    check_skew: I64
+    """Largest skew of a spread constraint."""
+    check_least: I64
+    """Domains without which a spread constraint's minimum is 0."""
+    bad: U8
+    """[key, domain]: scratch."""
+
+
+@bare_njit
+def move(counts: Counts, klass: int, node: int, replicas: int, leaving: int) -> None:
+    """So many replicas of the class come to the node (negative: go), of which some are leaving."""
+    if klass >= len(counts.move_at):
+        return
+    begin = counts.move_at[klass]
+    for i in range(begin, begin + counts.move_count[klass]):
+        counter = counts.move_counter[i]
+        row, key = counts.row[counter], counts.key[counter]
+        domain = counts.domain[key, node]
+        if domain == counts.sizes[key] or (row >= 0 and not counts.eligible[row, node]):
+            continue
+        moved = replicas if counts.is_leaving_counted[counter] else replicas - leaving
+        moved *= counts.move_weight[i]
+        counts.pool[counts.at[counter] + domain] += moved
+        counts.total[counter] += moved
+
+
+@bare_njit
+def move_all(counts: Counts, klass: I64, node: I64, replicas: I64, leaving: I64) -> None:
+    """`move` for each entry of the arrays."""
+    for i in range(len(klass)):
+        move(counts, klass[i], node[i], replicas[i], leaving[i])
+
+
+@bare_njit
+def judge(counts: Counts, klass: int, nodes: int, why: U8) -> None:
+    """why[node] = 0, or the kind of the first check that refuses the class there."""
+    why[:nodes] = 0
+    if klass >= len(counts.check_at):
+        return
+    begin = counts.check_at[klass]
+    end = begin + counts.check_count[klass]
+    for i in range(begin, end):
+        key = counts.key[counts.check_counter[i]]
+        counts.bad[key, : counts.sizes[key] + 1] = 0
+    is_first = _is_first(counts, begin, end)
+    for i in range(begin, end):
+        _judge_domains(counts, i, is_first)
+    for i in range(begin, end):
+        key = counts.key[counts.check_counter[i]]
+        if _is_repeated(counts, begin, i, key):
+            continue
+        domain, bad = counts.domain[key], counts.bad[key]
+        for node in range(nodes):
+            found = bad[domain[node]]
+            why[node] = found if why[node] == 0 else why[node]
+
+
+@bare_njit
+def judge_node(counts: Counts, klass: int, node: int) -> int:
+    """0, or the kind of the first check that refuses the class on the node."""
+    if klass >= len(counts.check_at):
+        return 0
+    begin = counts.check_at[klass]
+    end = begin + counts.check_count[klass]
+    is_first = _is_first(counts, begin, end)
+    for i in range(begin, end):
+        counter = counts.check_counter[i]
+        domain = counts.domain[counts.key[counter], node]
+        if not _is_passed(counts, i, counter, domain, _floor(counts, i, counter), is_first):
+            return int(counts.check_kind[i])
+    return 0
+
+
+@bare_njit
+def _is_first(counts: Counts, begin: int, end: int) -> bool:
+    """Whether the replica is the first of a series that is drawn to itself: it matches all its
+    own terms, and nobody else does."""
+    is_first = False
+    for i in range(begin, end):
+        if counts.check_kind[i] == R_AFFINITY:
+            if counts.total[counts.check_counter[i]] != 0 or counts.check_self[i] == 0:
+                return False
+            is_first = True
+    return is_first
+
+
+@bare_njit
+def _is_repeated(counts: Counts, begin: int, i: int, key: int) -> bool:
+    found = False
+    for j in range(begin, i):
+        found |= counts.key[counts.check_counter[j]] == key
+    return found
+
+
+@bare_njit
+def _floor(counts: Counts, i: int, counter: int) -> int:
+    """The smallest count of a spread constraint's domains; 0 where there are too few of them."""
+    if counts.check_kind[i] != R_SPREAD:
+        return 0
+    at, size = counts.at[counter], counts.sizes[counts.key[counter]]
+    pool, members = counts.pool[at : at + size], counts.members[at : at + size]
+    domains, least = np.int64(0), np.int64(1 << 62)
+    for d in range(size):
+        is_there = members[d] > 0
+        domains += is_there
+        least = min(least, pool[d] if is_there else np.int64(1 << 62))
+    return int(least) if domains >= counts.check_least[i] and domains > 0 else 0
+
+
+@bare_njit
+def _is_passed(
+    counts: Counts, i: int, counter: int, domain: int, floor: int, is_first: bool
+) -> bool:
+    """Whether check i lets the replica into a domain."""
+    kind = counts.check_kind[i]
+    if domain == counts.sizes[counts.key[counter]]:
+        return kind not in (R_AFFINITY, R_SPREAD)
+    held = counts.pool[counts.at[counter] + domain]
+    if kind == R_AFFINITY:
+        return bool(held > 0 or is_first)
+    if kind == R_SPREAD:
+        return bool(held + counts.check_self[i] - floor <= counts.check_skew[i])
+    return bool(held == 0)
+
+
+@bare_njit
+def _judge_domains(counts: Counts, i: int, is_first: bool) -> None:
+    counter, kind = counts.check_counter[i], counts.check_kind[i]
+    key = counts.key[counter]
+    floor, bad = _floor(counts, i, counter), counts.bad[key]
+    for domain in range(counts.sizes[key] + 1):
+        if bad[domain] == 0 and not _is_passed(counts, i, counter, domain, floor, is_first):
+            bad[domain] = kind
