@@ -141,13 +141,27 @@ class NodeUse(Table):
     used: I64
 
 
+class ResidentRows(Table):
+    """How many replicas of a class are on a node, `leaving` of them being stopped: for classes that
+    rules between replicas read. `klass` indexes the stream's classes.
+    """
+
+    node: U32
+    klass: U32
+    count: U32
+    leaving: U32
+
+
+NO_RESIDENTS = ResidentRows.empty()
+
+
 class State(msgspec.Struct, frozen=True, tag=True):
     """Snapshot chunk or delta of the node tables, stamped (term, generation).
 
     `watermark`: all plan rows of this scheduler below this number are covered by what was sent so
     far: their room is in `used`, or they were refused. `resources` and `strings` extend the
-    dictionaries. A session begins with chunks whose last one has `is_last`; deltas are `is_last`
-    too.
+    dictionaries, and `classes` that of the residents. A session begins with chunks whose last one
+    has `is_last`; deltas are `is_last` too.
     """
 
     term: int
@@ -158,6 +172,8 @@ class State(msgspec.Struct, frozen=True, tag=True):
     is_last: bool = True
     resources: tuple[str, ...] = ()
     strings: tuple[str, ...] = ()
+    residents: ResidentRows = NO_RESIDENTS
+    classes: tuple[ClassDef, ...] = ()
 
 
 # Dispatcher → binder

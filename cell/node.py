@@ -23,6 +23,8 @@ NODE_TAINTS_MAX = 64
 PODS_DEFAULT = 110
 """Pod slots of a node that declares none, the kubelet's default."""
 HOSTNAME_LABEL = "kubernetes.io/hostname"
+FEATURE_PREFIX = "feature:"
+"""A label of this prefix, which Kubernetes does not allow, is a feature that the node declares."""
 
 
 class Effect(IntEnum):

@@ -7,7 +7,7 @@ documents are read before the first is used, and one fault refuses them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from cell.unit import KEY_BYTES_MAX, REPLICAS_MAX, GroupSpec, UnitSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of, unimplemented
 from runtime.own_kinds import API_VERSION, rollingset, unit
-from runtime.pod_class import PRIORITIES, PodNeeds, pod_needs
+from runtime.pod_class import PRIORITIES, Cluster, PodNeeds, pod_needs
 
 GANG_KEY = "godel.dev/gang"
 """Annotation that makes one unit of a workload's pods: "true" for all of them at once, or the
@@ -50,16 +50,27 @@ def submission(documents: Iterable[Document], namespace: str = "default") -> Sub
     `namespace` stands in where a Kubernetes manifest names none.
     """
     listed = flat(documents)
-    priorities = dict(PRIORITIES)
-    for place, fields in listed:
-        if fields.text("kind") == "PriorityClass":
-            with said_of(place):
-                _learn_priority(fields, priorities)
-    made = _Reader(namespace, priorities)
+    made = _Reader(cluster_of(listed, namespace))
     for place, fields in listed:
         with said_of(place):
             made.read(place, fields)
     return made.submission
+
+
+def cluster_of(listed: Iterable[tuple[str, Fields]], namespace: str = "default") -> Cluster:
+    """What the objects say of priority classes and namespaces. Raises BadManifest."""
+    priorities = dict(PRIORITIES)
+    namespaces: dict[str, dict[str, str]] = {namespace: {}}
+    for place, fields in listed:
+        with said_of(place):
+            metadata = fields.fields("metadata")
+            if fields.text("kind") == "PriorityClass":
+                _learn_priority(fields, priorities)
+            if fields.text("kind") == "Namespace":
+                namespaces[metadata.text("name")] = dict(metadata.pairs("labels"))
+            elif metadata.text("namespace"):
+                namespaces.setdefault(metadata.text("namespace"), {})
+    return Cluster(priorities, namespaces, namespace)
 
 
 def flat(documents: Iterable[Document]) -> list[tuple[str, Fields]]:
@@ -88,10 +99,9 @@ def _flatten(place: str, fields: Fields, found: list[tuple[str, Fields]], depth:
 class _Reader:
     """Reads one object after another into a Submission."""
 
-    def __init__(self, namespace: str, priorities: Mapping[str, int]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.submission = Submission()
-        self._namespace = namespace
-        self._priorities = priorities
+        self._cluster = cluster
         self._kinds: dict[tuple[str, str], Callable[[str, Fields], None]] = {
             ("v1", "Pod"): self._pod,
             ("batch/v1", "Job"): self._job,
@@ -115,7 +125,7 @@ class _Reader:
             raise unimplemented(fields.at("kind"), f"{' '.join(kind)} is none of {known}")
 
     def _pod(self, place: str, fields: Fields) -> None:
-        needs = self._needs(place, fields.values)
+        needs = self._needs(fields.values)
         self._add(place, fields, self._key(fields), _group(needs), needs.priority)
 
     def _replicas(self, place: str, fields: Fields) -> None:
@@ -151,7 +161,7 @@ class _Reader:
         if count > PODS_MAX:
             raise BadManifest(spec.path, f"asks for {count} pods, limit {PODS_MAX}")
         path = spec.at("template")
-        needs = self._needs(place, spec.fields("template").values, path)
+        needs = self._needs(self._template(fields), path)
         key = self._key(fields)
         minimum = _gang_minimum(fields, count)
         if not count:
@@ -168,8 +178,7 @@ class _Reader:
         name = metadata.text("name")
         namespace = metadata.text("namespace")
         key = f"{namespace}/{name}" if namespace and name else name
-        made, warnings = unit(key, fields.fields("spec"), self._priorities)
-        self._warn(place, *warnings)
+        made = unit(key, fields.fields("spec"), self._cluster)
         self._put(place, fields, made)
 
     def _rollingset(self, place: str, fields: Fields) -> None:
@@ -177,22 +186,26 @@ class _Reader:
         name = metadata.text("name")
         if not name:
             raise BadManifest(metadata.at("name"), "is needed")
-        made, warnings = rollingset(name, fields.fields("spec"), self._priorities)
-        self._warn(place, *warnings)
+        made = rollingset(name, fields.fields("spec"), self._cluster)
         self._once(place, metadata.at("name"), f"rollingset/{name}")
         self.submission.rollingsets.append(made)
 
-    def _needs(self, place: str, pod: Any, path: str = "") -> PodNeeds:
-        needs = pod_needs(pod, path, priorities=self._priorities)
-        self._warn(place, *needs.warnings)
-        return needs
+    def _needs(self, pod: Any, path: str = "") -> PodNeeds:
+        return pod_needs(pod, path, cluster=self._cluster)
+
+    def _template(self, fields: Fields) -> dict[str, Any]:
+        """A workload's template with the namespace that its pods get."""
+        template = fields.fields("spec").fields("template")
+        metadata = template.fields("metadata").values
+        namespace = fields.fields("metadata").text("namespace")
+        return {**template.values, "metadata": {**metadata, "namespace": namespace}}
 
     def _key(self, fields: Fields) -> str:
         metadata = fields.fields("metadata")
         name = metadata.text("name")
         if not name:
             raise BadManifest(metadata.at("name"), "is needed: it makes the unit's key")
-        return f"{metadata.text('namespace') or self._namespace}/{name}"
+        return f"{metadata.text('namespace') or self._cluster.namespace}/{name}"
 
     def _add(self, place: str, fields: Fields, key: str, group: GroupSpec, priority: int) -> None:
         self._put(place, fields, UnitSpec(key, (group,), priority))

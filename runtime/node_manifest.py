@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cell.node import NodeSpec, Taint, normalise
+from cell.node import FEATURE_PREFIX, NodeSpec, Taint, normalise
 from cell.requirements import BadSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
@@ -29,6 +29,11 @@ def nodes(documents: Iterable[Document]) -> list[NodeSpec]:
     return found
 
 
+def _features(status: Fields) -> tuple[tuple[str, str], ...]:
+    """What the node declares that it can do, as labels that nobody can set."""
+    return tuple((f"{FEATURE_PREFIX}{name}", "") for name in status.texts("declaredFeatures"))
+
+
 def node(fields: Fields) -> NodeSpec:
     """One node; without `status.allocatable`, `status.capacity` counts. Raises BadManifest."""
     kind = (fields.text("apiVersion"), fields.text("kind"))
@@ -41,7 +46,7 @@ def node(fields: Fields) -> NodeSpec:
     made = NodeSpec(
         name=metadata.text("name"),
         allocatable=demand(listed),
-        labels=metadata.pairs("labels"),
+        labels=(*metadata.pairs("labels"), *_features(status)),
         taints=tuple(
             Taint(each.text("key"), each.text("value"), each.text("effect"))
             for each in spec.each("taints")

@@ -6,14 +6,12 @@ A group or column says what a replica needs by class fields (`demand`, `selector
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cell.classes import AMOUNT_MAX, ClassSpec, normalise
 from cell.release import ReleaseColumn, RollingsetSpec
 from cell.requirements import BadSpec, Term
 from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place, UnitSpec
 from runtime.fields import BadManifest, Fields, join, shown, unimplemented
-from runtime.pod_class import PodNeeds, pod_needs, requirement, toleration
+from runtime.pod_class import Cluster, PodNeeds, pod_needs, requirement, toleration
 from runtime.pod_requests import amounts
 from runtime.quantities import units
 
@@ -38,8 +36,8 @@ ROWS_MAX = 1_000_000
 """Far above what a rolling controller takes: it says its own limit."""
 
 
-def unit(key: str, spec: Fields, priorities: Mapping[str, int]) -> tuple[UnitSpec, list[str]]:
-    """The unit that a spec describes, and warnings. Raises BadManifest."""
+def unit(key: str, spec: Fields, cluster: Cluster) -> UnitSpec:
+    """The unit that a spec describes. Raises BadManifest."""
     _refuse_unknown(spec, UNIT_FIELDS)
     listed = spec.each("groups")
     if not 1 <= len(listed) <= GROUPS_MAX:
@@ -49,7 +47,7 @@ def unit(key: str, spec: Fields, priorities: Mapping[str, int]) -> tuple[UnitSpe
     needs = []
     for fields in listed:
         _refuse_unknown(fields, GROUP_FIELDS)
-        need = _needs(fields, priorities)
+        need = _needs(fields, cluster)
         count = fields.integer("count", 1, 1, REPLICAS_MAX)
         groups.append(
             GroupSpec(
@@ -63,13 +61,11 @@ def unit(key: str, spec: Fields, priorities: Mapping[str, int]) -> tuple[UnitSpe
         needs.append(need)
     of_templates = max((need.priority for need in needs), default=0)
     priority = spec.integer("priority", of_templates, -PRIORITY_MAX, PRIORITY_MAX)
-    return UnitSpec(key, tuple(groups), priority), [w for need in needs for w in need.warnings]
+    return UnitSpec(key, tuple(groups), priority)
 
 
-def rollingset(
-    name: str, spec: Fields, priorities: Mapping[str, int]
-) -> tuple[RollingsetSpec, list[str]]:
-    """The rollingset that a spec describes, and warnings. Raises BadManifest."""
+def rollingset(name: str, spec: Fields, cluster: Cluster) -> RollingsetSpec:
+    """The rollingset that a spec describes. Raises BadManifest."""
     _refuse_unknown(spec, ROLLINGSET_FIELDS)
     if spec.raw("rows") is None:
         raise BadManifest(spec.at("rows"), "is needed")
@@ -77,19 +73,17 @@ def rollingset(
     if place not in PLACES:
         raise BadManifest(spec.at("place"), f"{shown(place)} is none of {', '.join(PLACES)}")
     columns = []
-    warnings: list[str] = []
     for fields in spec.each("columns"):
         _refuse_unknown(fields, COLUMN_FIELDS)
-        need = _needs(fields, priorities)
+        need = _needs(fields, cluster)
         if need.pin:
             path = f"{fields.at('template')}.spec.nodeName"
             raise unimplemented(path, "a column of many rows cannot be pinned to one node")
-        warnings += need.warnings
         count = fields.integer("count", 1, 1, REPLICAS_MAX)
         columns.append(ReleaseColumn(fields.text("name"), need.klass, count))
     if not columns:
         raise BadManifest(spec.at("columns"), "needs at least one column")
-    made = RollingsetSpec(
+    return RollingsetSpec(
         name=name,
         rows=spec.integer("rows", 0, 0, ROWS_MAX),
         columns=tuple(columns),
@@ -100,7 +94,6 @@ def rollingset(
         is_paused=spec.flag("is_paused"),
         priority=spec.integer("priority", 0, -PRIORITY_MAX, PRIORITY_MAX),
     )
-    return made, warnings
 
 
 def demand(listed: Fields) -> tuple[tuple[str, int], ...]:
@@ -115,14 +108,14 @@ def demand(listed: Fields) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _needs(fields: Fields, priorities: Mapping[str, int]) -> PodNeeds:
+def _needs(fields: Fields, cluster: Cluster) -> PodNeeds:
     """What a group's or column's replica needs, by its template or its class fields."""
     if "template" not in fields:
         return PodNeeds(_class(fields))
     for name in CLASS_FIELDS:
         if fields.raw(name) is not None:
             raise BadManifest(fields.at(name), "stands beside a template: give one of them")
-    return pod_needs(fields.raw("template"), fields.at("template"), priorities=priorities)
+    return pod_needs(fields.raw("template"), fields.at("template"), cluster=cluster)
 
 
 def _class(fields: Fields) -> ClassSpec:

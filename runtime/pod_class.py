@@ -2,8 +2,7 @@
 Kubernetes home.
 
 A field that says where a pod may run is honoured or refused as UNIMPLEMENTED by its path, never
-ignored; a wish (preferred affinity, ScheduleAnyway) may be ignored, with a warning. Fields of no
-concern to scheduling are listed too, so that a misspelt field is refused.
+ignored. Fields of no concern to scheduling are listed too, so that a misspelt field is refused.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from cell.classes import ClassSpec, Toleration, normalise
+from cell.classes import ClassSpec, NodeWish, Toleration, normalise
 from cell.requirements import BadSpec, Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
-from runtime.pod_requests import is_restartable, pod_requests
+from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
+from runtime.pod_requests import pod_requests
 
 PROFILE_KEY = "godel.dev/profile"
 """Annotation, or else label, that names the scheduler profile."""
@@ -77,65 +77,95 @@ _NAMES_IN_PODS = {
 }
 
 
+class Cluster(msgspec.Struct, frozen=True):
+    """What the needs of a pod depend on beside the pod."""
+
+    priorities: Mapping[str, int] = PRIORITIES
+    """Values of priority classes by name, "" for pods that name none."""
+    namespaces: Namespaces = {}
+    """Those that selectors of namespaces may mean."""
+    namespace: str = "default"
+    """Stands in where a pod names none."""
+
+
+ANY_CLUSTER = Cluster()
+
+
 class PodNeeds(msgspec.Struct, frozen=True):
-    """What scheduling reads of a pod: its class, the only node allowed, its priority, and what was
-    ignored because it is only a wish."""
+    """What scheduling reads of a pod: its class, the only node allowed, and its priority."""
 
     klass: ClassSpec
     pin: str = ""
     priority: int = 0
-    warnings: tuple[str, ...] = ()
 
 
 def pod_needs(
     pod: Any,
     path: str = "",
     *,
-    priorities: Mapping[str, int] = PRIORITIES,
+    cluster: Cluster = ANY_CLUSTER,
     is_admitted: bool = False,
 ) -> PodNeeds:
     """What a pod, or pod template (metadata and spec), needs. Raises BadManifest.
 
-    `path` is where it stands in its document, `priorities` the values of priority classes by name,
-    "" for pods that name none. `is_admitted` says that an API server's admission has seen the pod
-    and has resolved its runtime class.
+    `path` is where it stands in its document. `is_admitted` says that an API server's admission has
+    seen the pod and has resolved its runtime class.
     """
     whole = Fields(pod, path)
     metadata = whole.fields("metadata")
     spec = whole.fields("spec")
     _refuse(metadata, spec, is_admitted)
-    affinity = spec.fields("affinity")
+    affinity = spec.fields("affinity").fields("nodeAffinity")
     klass = ClassSpec(
         demand=pod_requests(spec),
         selector=spec.pairs("nodeSelector"),
-        affinity=node_affinity(affinity.fields("nodeAffinity")),
+        affinity=node_affinity(affinity),
         tolerations=tuple(toleration(each) for each in spec.each("tolerations")),
         profile=_profile(metadata),
+        wishes=tuple(_node_wish(each) for each in affinity.each(PREFERRED)),
+        features=_features(spec),
+        between=pod_between(
+            metadata, spec, metadata.text("namespace") or cluster.namespace, cluster.namespaces
+        ),
     )
-    return PodNeeds(
-        klass=_canonical(klass, spec),
-        pin=spec.text("nodeName"),
-        priority=_priority(spec, priorities),
-        warnings=_wishes(spec, affinity),
-    )
+    pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
+    return PodNeeds(_canonical(klass, spec), pin, priority)
 
 
 def node_affinity(affinity: Fields) -> tuple[Term, ...] | None:
     """The required terms; None when nothing is required. Raises BadManifest."""
-    key = "requiredDuringSchedulingIgnoredDuringExecution"
-    if affinity.raw(key) is None:
+    affinity.refuse_unknown((REQUIRED, PREFERRED))
+    if affinity.raw(REQUIRED) is None:
         return None
-    required = affinity.fields(key)
+    required = affinity.fields(REQUIRED)
     terms = required.each("nodeSelectorTerms")
     if not terms:
         raise BadManifest(required.at("nodeSelectorTerms"), "needs at least one term")
-    return tuple(
-        Term(
-            labels=tuple(requirement(each) for each in term.each("matchExpressions")),
-            fields=tuple(requirement(each) for each in term.each("matchFields")),
-        )
-        for term in terms
+    return tuple(_term(term) for term in terms)
+
+
+def _node_wish(fields: Fields) -> NodeWish:
+    return NodeWish(fields.integer("weight", 0, 1, 100), _term(fields.fields("preference")))
+
+
+def _term(term: Fields) -> Term:
+    term.refuse_unknown(("matchExpressions", "matchFields"))
+    return Term(
+        labels=tuple(requirement(each) for each in term.each("matchExpressions")),
+        fields=tuple(requirement(each) for each in term.each("matchFields")),
     )
+
+
+def _features(spec: Fields) -> tuple[str, ...]:
+    """What the node must declare, as component-helpers infers it for scheduling."""
+    found = []
+    containers = (*spec.each("containers"), *spec.each("initContainers"))
+    rules = [rule for each in containers for rule in each.each("restartPolicyRules")]
+    if any(rule.text("action") == "RestartAllContainers" for rule in rules):
+        found.append("RestartAllContainersOnContainerExits")
+    if spec.flag("hostNetwork") and spec.raw("hostUsers") is False:
+        found.append("UserNamespacesHostNetworkSupport")
+    return tuple(found)
 
 
 def requirement(fields: Fields) -> Requirement:
@@ -178,33 +208,13 @@ def _refuse(metadata: Fields, spec: Fields, is_admitted: bool) -> None:
     if "runtimeClassName" in spec and not is_admitted:
         reason = "runtime classes are not known here: give overhead, nodeSelector and tolerations"
         raise unimplemented(spec.at("runtimeClassName"), reason)
-    affinity = spec.fields("affinity")
-    affinity.refuse_unknown(("nodeAffinity", "podAffinity", "podAntiAffinity"))
-    for name in ("podAffinity", "podAntiAffinity"):
-        required = "requiredDuringSchedulingIgnoredDuringExecution"
-        if required in affinity.fields(name):
-            path = affinity.fields(name).at(required)
-            raise unimplemented(path, "affinity between pods is not supported yet")
-    for each in spec.each("topologySpreadConstraints"):
-        if each.text("whenUnsatisfiable", "DoNotSchedule") != "ScheduleAnyway":
-            raise unimplemented(each.path, "topology spread is not supported yet")
+    spec.fields("affinity").refuse_unknown(("nodeAffinity", "podAffinity", "podAntiAffinity"))
     for volume in spec.each("volumes"):
         for name in NODE_BOUND_VOLUMES:
             if volume.raw(name) is not None:
                 reason = "volumes that only some nodes can mount are not supported yet"
                 raise unimplemented(volume.at(name), reason)
-    _refuse_host_ports(spec)
     _refuse_gangs(metadata, GANG_KEYS if is_admitted else (*GANG_KEYS, GROUP_KEY))
-
-
-def _refuse_host_ports(spec: Fields) -> None:
-    is_host_network = spec.flag("hostNetwork")
-    sidecars = [each for each in spec.each("initContainers") if is_restartable(each)]
-    for container in (*spec.each("containers"), *sidecars):
-        for port in container.each("ports"):
-            if port.raw("hostPort") or (is_host_network and port.raw("containerPort")):
-                key = "hostPort" if port.raw("hostPort") else "containerPort"
-                raise unimplemented(port.at(key), "ports of the host are not supported yet")
 
 
 def _refuse_gangs(metadata: Fields, keys: tuple[str, ...]) -> None:
@@ -213,17 +223,6 @@ def _refuse_gangs(metadata: Fields, keys: tuple[str, ...]) -> None:
             if key in metadata.fields(kind):
                 reason = "pods are not gathered into gangs yet: see docs/guides/manifests.md"
                 raise unimplemented(metadata.fields(kind).at(key), reason)
-
-
-def _wishes(spec: Fields, affinity: Fields) -> tuple[str, ...]:
-    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
-    ignored = [
-        affinity.fields(name).at(preferred)
-        for name in ("nodeAffinity", "podAffinity", "podAntiAffinity")
-        if preferred in affinity.fields(name)
-    ]
-    ignored += [each.path for each in spec.each("topologySpreadConstraints")]
-    return tuple(f"{path}: a wish, ignored" for path in ignored)
 
 
 def _profile(metadata: Fields) -> str:

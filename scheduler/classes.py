@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode
+from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
+from cell.messages import ClassDef
 from scheduler.framework.profiles import FUSED_COUNT, Profile
 from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
@@ -35,6 +38,7 @@ class ClassTable:
         self._unresolved: list[int] = []
         self._resources_seen = len(resources.names)
         self._statics = StaticNodes()
+        self._neighbours = Neighbours(self._statics)
         self._masks: dict[StaticRules, StaticMask] = {}
         self.columns = _columns(64)
 
@@ -46,10 +50,19 @@ class ClassTable:
             self._add(decode(encoded), encoded)
         return klass
 
-    def follow(self, statics: StaticNodes) -> None:
-        """A new session's nodes: masks begin anew."""
-        self._statics = statics
+    def follow(self, statics: StaticNodes, neighbours: Neighbours) -> None:
+        """A new session's nodes and residents: masks and counters begin anew."""
+        self._statics, self._neighbours = statics, neighbours
         self._masks = {}
+        for klass, spec in enumerate(self.specs):
+            neighbours.learn(klass, spec)
+
+    def look_around(self, klasses: list[int]) -> None:
+        """Make what rules between replicas say right for these classes."""
+        neighbours = self._neighbours
+        if neighbours.is_needed:
+            neighbours.prepare(klasses)
+            self.columns.has_checks[klasses] = [neighbours.has_checks(k) for k in klasses]
 
     def mask(self, klass: int) -> StaticMask:
         """The class's static mask, shared by all classes with the same rules."""
@@ -78,6 +91,7 @@ class ClassTable:
         klass = len(self.specs)
         self.specs.append(spec)
         self.encoded.append(encoded)
+        self._neighbours.learn(klass, spec)
         if klass == len(self.columns.entries):
             grown = _columns(2 * klass)
             copy_corner(self.columns, grown)
@@ -106,6 +120,29 @@ class ClassTable:
             self.columns.amount[klass, j] = amount
 
 
+class StreamClasses:
+    """One stream's class dictionary: its numbers → ours."""
+
+    def __init__(self, classes: ClassTable) -> None:
+        self._classes = classes
+        self._map = np.empty(0, np.int32)
+
+    def learn(self, entries: tuple[ClassDef, ...]) -> None:
+        """Take entries that a message brought."""
+        for entry in entries:
+            known = len(self._map)
+            if entry.index >= known:
+                grown = np.full(max(64, 2 * entry.index + 1), -1, np.int32)
+                grown[:known] = self._map
+                self._map = grown
+            self._map[entry.index] = self._classes.intern(entry.encoded)
+
+    def local(self, klass: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """Our numbers."""
+        ours: NDArray[np.int32] = self._map[klass]
+        return ours
+
+
 def demanded(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
     """What a replica takes of a node, in the order of the columns: the pod slot first."""
     return ((POD_SLOT, 1), *spec.demand)
@@ -119,4 +156,5 @@ def _columns(size: int) -> Classes:
         scored=np.zeros((size, 2)),
         weights=np.zeros((size, FUSED_COUNT)),
         is_hooked=np.zeros(size, np.bool_),
+        has_checks=np.zeros(size, np.bool_),
     )

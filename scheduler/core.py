@@ -22,7 +22,7 @@ from cell.effects import Effect, Event, PeerDown, PeerUp, Received, Send, Tick, 
 from cell.messages import Ability, Assign, ClassDef, Plan, State, Unplaced
 from cell.unit import NoFits, PlanRows, Shortfalls
 from scheduler.answers import plan_rows, unplaced, unready
-from scheduler.classes import ClassTable
+from scheduler.classes import ClassTable, StreamClasses
 from scheduler.config import SchedulerConfig
 from scheduler.explain import Explainer
 from scheduler.framework.plugin import Plugin
@@ -61,7 +61,7 @@ class SchedulerCore:
         self._classes = ClassTable(self._resources, self._profiles)
         self._dispatcher = ""
         self._binder = ""
-        self._stream_classes = np.empty(0, np.int32)
+        self._assigned_classes = StreamClasses(self._classes)
         self._queue: deque[Queued] = deque()
         self._planned: deque[Planned] = deque()
         self._begin_tables()
@@ -117,7 +117,7 @@ class SchedulerCore:
 
     def _forget_dispatcher(self) -> None:
         self._dispatcher = ""
-        self._stream_classes = np.empty(0, np.int32)
+        self._assigned_classes = StreamClasses(self._classes)
         self._queue.clear()
         self._planned.clear()
 
@@ -136,9 +136,10 @@ class SchedulerCore:
 
     def _begin_tables(self) -> None:
         self._tables = NodeTables(self._resources, self._ties)
-        self._classes.follow(self._tables.statics)
+        self._classes.follow(self._tables.statics, self._tables.neighbours)
         self._placement = Placement(self._tables, self._classes, self._config.class_slots_max)
         self._explainer = Explainer(self._tables, self._classes)
+        self._resident_classes = StreamClasses(self._classes)
         self._sent_classes = np.zeros(0, np.bool_)
 
     def _give_back(self, answers: list[NoFits]) -> list[Effect]:
@@ -150,25 +151,18 @@ class SchedulerCore:
     # Streams
 
     def _accept(self, assign: Assign) -> list[Effect]:
-        for entry in assign.classes:
-            self._learn(entry)
+        self._assigned_classes.learn(assign.classes)
         if not self.is_ready:
             return self._give_back([unready(assign.rows)])
         if len(assign.rows):
-            self._queue.append(queued(assign, self._stream_classes))
+            self._queue.append(queued(assign, self._assigned_classes.local(assign.rows.klass)))
         return []
-
-    def _learn(self, entry: ClassDef) -> None:
-        known = len(self._stream_classes)
-        if entry.index >= known:
-            grown = np.full(max(64, 2 * entry.index + 1), -1, np.int32)
-            grown[:known] = self._stream_classes
-            self._stream_classes = grown
-        self._stream_classes[entry.index] = self._classes.intern(entry.encoded)
 
     def _follow(self, state: State) -> list[Effect]:
         was_ready = self.is_ready
-        self._tables.apply(state, self._classes.columns)
+        self._resident_classes.learn(state.classes)
+        klass = self._resident_classes.local(state.residents.klass)
+        self._tables.apply(state, self._classes.columns, klass)
         while self._planned and self._planned[0].end <= state.watermark:
             self._planned.popleft()
         if self.is_ready and not was_ready and self._dispatcher:

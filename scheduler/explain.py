@@ -69,8 +69,9 @@ class Explainer:
             rows = present[pinned(pin, present)]
             refused = _counted(Reason.PINNED_NODE, len(present) - len(rows))
             refused += self._first_refusals(self._classes.mask(klass).rules, rows)
-        short, fitting = self._short(klass, rows)
-        refused += short
+        short, left = self._short(klass, rows)
+        beside, fitting = self._beside(klass, left)
+        refused += short + beside
         if got or (fitting and profile.is_fused):
             return Explanation(Reason.GANG_MINIMUM, got, tuple(refused))
         if fitting:
@@ -99,8 +100,8 @@ class Explainer:
             left &= passed
         return refused
 
-    def _short(self, klass: int, rows: Rows) -> tuple[list[Refused], int]:
-        """How many passing rows lack each resource, one row maybe several; how many lack none."""
+    def _short(self, klass: int, rows: Rows) -> tuple[list[Refused], Rows]:
+        """How many passing rows lack each resource, one row maybe several; those that lack none."""
         rows = rows[self._classes.mask(klass).read()[rows]]
         is_fitting = np.ones(len(rows), np.bool_)
         columns = self._classes.columns
@@ -109,7 +110,18 @@ class Explainer:
             is_short = self._tables.columns.free[columns.resource[klass, j]][rows] < amount
             refused += _counted(Reason.INSUFFICIENT_RESOURCE, int(np.count_nonzero(is_short)), name)
             is_fitting &= ~is_short
-        return refused, int(np.count_nonzero(is_fitting))
+        return refused, rows[is_fitting]
+
+    def _beside(self, klass: int, rows: Rows) -> tuple[list[Refused], int]:
+        """How many rows with room the rules between replicas refuse, and how many they do not."""
+        self._classes.look_around([klass])
+        why = self._tables.neighbours.reasons(klass)[rows]
+        reasons, nodes = np.unique(why[why != 0], return_counts=True)
+        refused = [
+            Refused(Reason(reason), count)
+            for reason, count in zip(reasons.tolist(), nodes.tolist(), strict=True)
+        ]
+        return refused, int(np.count_nonzero(why == 0))
 
 
 def _counted(reason: Reason, nodes: int, resource: str = "") -> list[Refused]:

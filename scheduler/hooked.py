@@ -28,7 +28,7 @@ from scheduler.kernels.layout import (
     Rows,
     Slots,
 )
-from scheduler.kernels.place import put, undo
+from scheduler.kernels.place import best_beside, put, undo
 from scheduler.tables import NodeTables
 
 NOT_FOUND = -1
@@ -57,7 +57,8 @@ class Hooked:
             self._place_row(slots, rows, out, progress, limits, row, int(rows.min[row]))
             if out.got[row] < rows.min[row]:
                 columns, log = self._tables.columns, self._tables.log
-                undo(columns, self._classes.columns, log, rows, out, first, progress[MADE])
+                counts = self._tables.neighbours.columns
+                undo(columns, self._classes.columns, counts, log, rows, out, first, progress[MADE])
                 progress[MADE] = first
                 out.short[unit] = row
                 break
@@ -119,7 +120,8 @@ class Hooked:
             if node == NOT_FOUND:
                 return
             columns, log = self._tables.columns, self._tables.log
-            put(columns, self._classes.columns, log, rows, out, progress[MADE], row, node)
+            counts = self._tables.neighbours.columns
+            put(columns, self._classes.columns, counts, log, rows, out, progress[MADE], row, node)
             progress[MADE] += 1
 
     def _choose(
@@ -130,10 +132,17 @@ class Hooked:
         if pin != ANYWHERE:
             nodes = np.array([pin] if pin >= 0 else [], np.int64)
             progress[SPENT] += HOOK_NS
-            keys = self.keys(int(rows.klass[row]), slots.mask[slot], nodes)
+            klass = int(rows.klass[row])
+            keys = self.keys(klass, slots.mask[slot], nodes)
+            is_refused = pin >= 0 and self._tables.neighbours.reason(klass, pin)
+            if is_refused:
+                return NOT_FOUND
             return pin if np.any(keys != UNFIT) else NOT_FOUND
         progress[SPENT] += self._catch_up(slots, slot, limits)
-        best = int(slots.tops[slot, : limits.nodes // BLOCK].max(initial=UNFIT))
+        if self._classes.columns.has_checks[rows.klass[row]]:
+            best = best_beside(self._tables.neighbours.columns, slots, slot, limits.nodes)
+        else:
+            best = int(slots.tops[slot, : limits.nodes // BLOCK].max(initial=UNFIT))
         return NOT_FOUND if best == UNFIT else node_of(best, self._tables.columns.ties)
 
     def _catch_up(self, slots: Slots, slot: int, limits: Limits) -> int:

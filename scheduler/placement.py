@@ -69,6 +69,7 @@ class Placement:
         self._calls += 1
         units = self._units_at_once(batch, unit)
         lo, hi = batch.start[unit], batch.start[units]
+        self._classes.look_around(np.flatnonzero(np.bincount(batch.klass[lo:hi])).tolist())
         slot = np.empty(len(batch.klass), np.int32)
         slot[lo:hi], cost = self._slots.hold(batch.klass[lo:hi], self._calls)
         rows = Rows(batch.start, batch.total, batch.klass, slot, batch.pin, batch.want, batch.min)
@@ -100,8 +101,10 @@ class Placement:
         self, rows: Rows, out: Placements, progress: NDArray[np.int64], limits: Limits
     ) -> None:
         tables, slots = self._tables, self._slots.columns
-        shared = tables.columns, self._classes.columns, slots, tables.log, rows, out, progress
-        while place(*shared, limits) == HOOKED:
+        counts = tables.neighbours.columns
+        units = rows, out, progress, limits
+        shared = tables.columns, self._classes.columns, counts, slots, tables.log
+        while place(*shared, *units) == HOOKED:
             self._hooked.place_unit(slots, rows, out, progress, limits)
 
     def _units_at_once(self, batch: Batch, unit: int) -> int:

@@ -45,8 +45,8 @@ class Queued(msgspec.Struct):
             self.batch.pin[:] = np.array(nodes, np.int32)[pins]
 
 
-def queued(assign: Assign, classes: NDArray[np.int32]) -> Queued:
-    """An Assign ready to place; `classes` maps the stream's class numbers to local ones."""
+def queued(assign: Assign, klass: NDArray[np.int32]) -> Queued:
+    """An Assign ready to place; `klass` are its rows' local class numbers."""
     rows = assign.rows
     start, want = unit_starts(rows), rows.count.astype(np.int64)
     pin = np.empty(len(rows), np.int32)
@@ -54,7 +54,7 @@ def queued(assign: Assign, classes: NDArray[np.int32]) -> Queued:
     batch = Batch(
         start=start,
         total=np.add.reduceat(want, start[:-1]),
-        klass=classes[rows.klass],
+        klass=klass,
         pin=pin,
         want=want,
         min=rows.min.astype(np.int64),

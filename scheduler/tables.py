@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.classes import POD_SLOT
+from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticNodes
 from cell.messages import NodeSpecs, NodeUse, State
 from scheduler.kernels.follow import forget, refresh
@@ -25,6 +26,7 @@ _CACHE_LINE = 8
 """int64 per cache line: a node's row fills whole ones."""
 
 Rows = NDArray[np.int64]
+NO_CLASSES: NDArray[np.int32] = np.empty(0, np.int32)
 
 
 class Ties:
@@ -59,6 +61,8 @@ class NodeTables:
     def __init__(self, resources: Resources, ties: Ties) -> None:
         self.resources = resources
         self.statics = StaticNodes()
+        self.neighbours = Neighbours(self.statics)
+        self.neighbours.assumed = self._assumed
         self.term = 0
         """The binder's."""
         self.generation = 0
@@ -95,8 +99,12 @@ class NodeTables:
         """[node, resource]"""
         return self._allocatable
 
-    def apply(self, state: State, classes: Classes) -> None:
-        """Follow one message: specs, use, then the watermark; `classes` says what rows assumed."""
+    def apply(
+        self, state: State, classes: Classes, resident: NDArray[np.int32] = NO_CLASSES
+    ) -> None:
+        """Follow one message: specs, use, residents, then the watermark.
+
+        `classes` says what rows assumed, `resident` are the residents' local class numbers."""
         self._strings = np.concatenate([self._strings, self._intern(state.strings)])
         if state.resources:
             added = [self.resources.intern(name) for name in state.resources]
@@ -107,6 +115,15 @@ class NodeTables:
         touched = [
             self._apply_specs(state.specs),
             self._apply_use(state.use),
+        ]
+        held = state.residents
+        self.neighbours.put(
+            held.node.astype(np.int64),
+            resident.astype(np.int64),
+            held.count.astype(np.int64),
+            held.leaving.astype(np.int64),
+        )
+        touched += [
             self._cover(state.watermark, classes),
         ]
         refresh(self.columns, self.log, self._allocatable, self._used, np.concatenate(touched))
@@ -161,6 +178,8 @@ class NodeTables:
         touched = np.empty(max(0, watermark - self._covered), np.int64)
         if len(touched):
             ring = self._ring_node, self._ring_klass
+            nodes, klasses = (each[: len(touched)] for each in self._assumed())
+            self.neighbours.move(nodes, klasses, -np.ones_like(nodes))
             forget(self.columns, classes, *ring, self._covered, watermark, touched)
             self._covered = watermark
         return touched
@@ -198,6 +217,11 @@ class NodeTables:
             base=base,
             ties=ties.column,
         )
+
+    def _assumed(self) -> tuple[Rows, Rows]:
+        """Nodes and classes of planned rows that the watermark has not covered."""
+        at = np.arange(self._covered, self.next_row) & (len(self._ring_node) - 1)
+        return self._ring_node[at].astype(np.int64), self._ring_klass[at].astype(np.int64)
 
     def _grow_ring(self, rows: int) -> None:
         size = len(self._ring_node)

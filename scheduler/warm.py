@@ -12,11 +12,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cell.between import Between, HostPort, PodTerm, Spread
 from cell.classes import ClassSpec, normalise
 from cell.columns import Table
 from cell.effects import PeerDown, PeerUp, Received
 from cell.link import Hello
-from cell.messages import Assign, ClassDef, NodeSpecs, NodeUse, State
+from cell.messages import Assign, ClassDef, NodeSpecs, NodeUse, ResidentRows, State
 from cell.requirements import Operator, Requirement, Term
 from cell.unit import NO_PIN, Assignments
 from scheduler.config import SchedulerConfig
@@ -26,6 +27,12 @@ from scheduler.framework.plugin import FilterPlugin, Plugin, View
 T = TypeVar("T", bound=Table)
 HOOKED_PROFILE = "warm-up"
 NODES = 3
+BESIDE = Between(
+    labels=(("a", "b"),),
+    anti_affinity=(PodTerm("zone", (), ("",)),),
+    spread=(Spread("zone", 1, ()),),
+    ports=(HostPort(80),),
+)
 RESOURCES = ("cpu", "memory", "pods")
 STRINGS = ("a", "b", "c", "zone", "1")
 
@@ -48,7 +55,9 @@ def warm_up() -> None:
     core.handle(0, PeerUp("dispatcher", Hello(name="dispatcher", role="dispatcher")))
     core.handle(0, Received("binder", State(1, 1, 0, _specs(), _use(), True, RESOURCES, STRINGS)))
     core.handle(0, Received("dispatcher", Assign(1, _units(), _classes(), ("b",))))
-    core.handle(0, Received("binder", State(1, 2, 4, NodeSpecs.empty(), _use())))
+    residents = _wired(ResidentRows.of(node=[0], klass=4, count=1, leaving=0))
+    told = State(1, 2, 4, NodeSpecs.empty(), _use(), residents=residents, classes=_classes()[4:5])
+    core.handle(0, Received("binder", told))
     core.handle(0, PeerDown("binder"))
 
 
@@ -94,25 +103,28 @@ def _classes() -> tuple[ClassDef, ...]:
         ClassSpec(demand=(("cpu", 1),), profile="pack"),
         ClassSpec(demand=(("cpu", 1),), profile=HOOKED_PROFILE),
         ClassSpec(demand=(("cpu", 100),)),
+        ClassSpec(between=BESIDE),
+        ClassSpec(profile=HOOKED_PROFILE, between=BESIDE),
     )
     return tuple(ClassDef(i, normalise(spec).encoded()) for i, spec in enumerate(specs))
 
 
 def _units() -> Assignments:
-    """Units that are placed, pinned, elastic, hooked, too large, and a gang that is undone."""
+    """Units that are placed, pinned, elastic, hooked, too large, a gang that is undone, and some
+    that read each other."""
     return _wired(
         Assignments.of(
-            handle=range(6),
+            handle=range(10),
             uid_hi=0,
-            uid_lo=range(6),
+            uid_lo=range(10),
             revision=1,
-            attempt=range(6),
+            attempt=range(10),
             group=0,
-            klass=[0, 1, 1, 2, 3, 2],
+            klass=[0, 1, 1, 2, 3, 2, 4, 4, 5, 5],
             first=0,
-            count=[1, 1, 3, 2, 1, 99],
-            min=[1, 1, 1, 2, 1, 99],
+            count=[1, 1, 3, 2, 1, 99, 1, 1, 1, 1],
+            min=[1, 1, 1, 2, 1, 99, 1, 1, 1, 1],
             priority=0,
-            pin=[NO_PIN, 0, NO_PIN, NO_PIN, NO_PIN, NO_PIN],
+            pin=[NO_PIN, 0, NO_PIN, NO_PIN, NO_PIN, NO_PIN, NO_PIN, 0, NO_PIN, 0],
         )
     )

@@ -67,6 +67,8 @@ class Counts(NamedTuple):
     """Domains without which a spread constraint's minimum is 0."""
     bad: U8
     """[key, domain]: scratch."""
+    why: U8
+    """[node]: scratch."""
 
 
 @bare_njit

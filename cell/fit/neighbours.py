@@ -79,6 +79,10 @@ class Neighbours:
         self.residents.add(nodes, klasses, counts, leaving)
         self._moved(nodes, klasses, counts, leaving)
 
+    def move(self, nodes: Rows, klasses: Rows, counts: Rows) -> None:
+        """Replicas come that are no residents yet (negative: go again, or become residents)."""
+        self._moved(nodes, klasses, counts, np.zeros_like(counts))
+
     def prepare(self, klasses: list[int]) -> None:
         """Make the columns right for these classes and for the nodes as they are."""
         for klass in klasses:
@@ -160,6 +164,7 @@ class Neighbours:
             **self._moves(counters),
             **self._check_columns(),
             bad=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1), np.uint8),
+            why=np.zeros(domain.shape[1], np.uint8),
         )
         self._count_members()
         held = self.residents
@@ -280,4 +285,5 @@ def _no_counts() -> Counts:
         check_skew=large,
         check_least=large,
         bad=np.zeros((0, 0), np.uint8),
+        why=np.zeros(0, np.uint8),
     )

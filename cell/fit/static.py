@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from cell.classes import ClassSpec, Toleration
 from cell.fit.cordon import is_cordon_tolerated
+from cell.fit.features import declared
 from cell.fit.labels import NeedTerm, NodeLabels, attracted, need_term, selected
 from cell.fit.pinned import NOWHERE
 from cell.fit.strings import Strings
 from cell.fit.taints import NodeTaints
 from cell.messages import NodeFlag, NodeSpecs
-from cell.node import Effect, Taint
+from cell.node import FEATURE_PREFIX, Effect, Taint
 from cell.reasons import Reason
 
 LOG_MAX = 4096
@@ -154,6 +155,8 @@ class StaticRules(msgspec.Struct, frozen=True):
     affinity: tuple[NeedTerm, ...] | None
     tolerations: tuple[Toleration, ...]
     is_cordon_tolerated: bool
+    features: tuple[int, ...] = ()
+    """Keys of the labels that stand for what nodes declare."""
 
 
 def rules_of(spec: ClassSpec, strings: Strings) -> StaticRules:
@@ -164,6 +167,7 @@ def rules_of(spec: ClassSpec, strings: Strings) -> StaticRules:
         affinity=None if affinity is None else tuple(need_term(t, strings) for t in affinity),
         tolerations=spec.tolerations,
         is_cordon_tolerated=is_cordon_tolerated(spec.tolerations),
+        features=tuple(strings.intern(f"{FEATURE_PREFIX}{name}") for name in spec.features),
     )
 
 
@@ -177,6 +181,7 @@ def verdicts(nodes: StaticNodes, rules: StaticRules, rows: Rows) -> list[tuple[R
             Reason.NODE_AFFINITY,
             attracted(nodes.labels, nodes.names, nodes.strings, rules.affinity, rows),
         ),
+        (Reason.NODE_FEATURES, declared(nodes.labels, rules.features, rows)),
     ]
 
 

@@ -13,6 +13,7 @@ from cell.requirements import Requirement
 from cell.unit import GroupSpec, UnitSpec
 from runtime.fields import Fields
 from runtime.own_kinds import unit
+from runtime.pod_class import ANY_CLUSTER
 from runtime.quantities import MILLI_RESOURCES
 
 Document = dict[str, Any]
@@ -31,8 +32,7 @@ def unit_of(key: str, spec: Document) -> UnitSpec:
         for group in spec.get("groups") or []
     ]
     fields = {name: value for name, value in spec.items() if name != "key"}
-    made, _ = unit(key, Fields({**fields, "groups": groups}, "spec"), {})
-    return made
+    return unit(key, Fields({**fields, "groups": groups}, "spec"), ANY_CLUSTER)
 
 
 def _group(group: GroupSpec) -> Document:

@@ -63,6 +63,8 @@ class Classes(NamedTuple):
     """[klass, least | most | balanced]"""
     is_hooked: Bits
     """[klass]: the profile has plugins that are not compiled into the kernel."""
+    has_checks: Bits
+    """[klass]: rules between replicas say where it may be; right for the classes being placed."""
 
 
 class Slots(NamedTuple):
@@ -149,6 +151,8 @@ ENDED, HOOKED = 0, 1
 SCAN_NS = 4
 """Per node."""
 REPAIR_NS = 25
+BESIDE_NS = 4
+"""Per node and replica, where rules between replicas have a say."""
 PLACE_NS = 60
 TOP_NS_SHIFT = 3
 """One per so many blocks (as a power of two), to look for the best block."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from cell.fit.counting import Counts, judge, judge_node, move
 from cell.jit import bare_njit
 from scheduler.kernels.keys import is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
+    BESIDE_NS,
     BLOCK,
     ENDED,
     EXPLAIN_NS,
@@ -60,6 +62,7 @@ def note(log: Log, node: int) -> None:
 def put(
     nodes: Nodes,
     classes: Classes,
+    counts: Counts,
     log: Log,
     rows: Rows,
     out: Placements,
@@ -69,6 +72,7 @@ def put(
 ) -> None:
     """Place the row's next replica on the node, as placement number `made`."""
     take(nodes, classes, rows.klass[row], node, 1)
+    move(counts, rows.klass[row], node, 1, 0)
     note(log, node)
     out.row[made] = row
     out.node[made] = node
@@ -78,11 +82,19 @@ def put(
 
 @bare_njit
 def undo(
-    nodes: Nodes, classes: Classes, log: Log, rows: Rows, out: Placements, first: int, made: int
+    nodes: Nodes,
+    classes: Classes,
+    counts: Counts,
+    log: Log,
+    rows: Rows,
+    out: Placements,
+    first: int,
+    made: int,
 ) -> None:
     """Give back what placements `first` to `made` took; `got` keeps how far the unit came."""
     for i in range(first, made):
         take(nodes, classes, rows.klass[out.row[i]], out.node[i], -1)
+        move(counts, rows.klass[out.row[i]], out.node[i], -1, 0)
         note(log, out.node[i])
 
 
@@ -115,9 +127,22 @@ def best_of(tops: I32, blocks: int) -> int:
 
 
 @bare_njit
+def best_beside(counts: Counts, slots: Slots, slot: int, count: int) -> int:
+    """The largest key of a slot among nodes that the rules between replicas allow."""
+    keys, why = slots.keys[slot], counts.why
+    judge(counts, slots.klass[slot], count, why)
+    best = np.int32(-1)
+    for node in range(count):
+        key = keys[node] if why[node] == 0 else np.int32(-1)
+        best = max(best, key)
+    return int(best)
+
+
+@bare_njit
 def _place_pinned(
     nodes: Nodes,
     classes: Classes,
+    counts: Counts,
     slots: Slots,
     log: Log,
     rows: Rows,
@@ -133,7 +158,9 @@ def _place_pinned(
     for _ in range(want):
         if not is_fitting(nodes, classes, klass, node):
             return
-        put(nodes, classes, log, rows, out, progress[MADE], row, node)
+        if classes.has_checks[klass] and judge_node(counts, klass, node) != 0:
+            return
+        put(nodes, classes, counts, log, rows, out, progress[MADE], row, node)
         progress[MADE] += 1
         progress[SPENT] += PLACE_NS
 
@@ -142,6 +169,7 @@ def _place_pinned(
 def _place_row(
     nodes: Nodes,
     classes: Classes,
+    counts: Counts,
     slots: Slots,
     log: Log,
     rows: Rows,
@@ -156,16 +184,20 @@ def _place_row(
     if slot == NO_SLOT or want <= 0:
         return
     if rows.pin[row] != ANYWHERE:
-        _place_pinned(nodes, classes, slots, log, rows, out, progress, row, want)
+        _place_pinned(nodes, classes, counts, slots, log, rows, out, progress, row, want)
         return
     progress[SPENT] += catch_up(nodes, classes, slots, log, slot, limits)
     blocks = limits.nodes // BLOCK
     for _ in range(want):
-        best = best_of(slots.tops[slot], blocks)
+        if classes.has_checks[slots.klass[slot]]:
+            best = best_beside(counts, slots, slot, limits.nodes)
+            progress[SPENT] += limits.nodes * BESIDE_NS
+        else:
+            best = best_of(slots.tops[slot], blocks)
         if best < 0:
             return
         node = node_of(best, nodes.ties)
-        put(nodes, classes, log, rows, out, progress[MADE], row, node)
+        put(nodes, classes, counts, log, rows, out, progress[MADE], row, node)
         repair(nodes, classes, slots, slot, node)
         slots.seen[slot] = log.head[0]
         progress[MADE] += 1
@@ -176,6 +208,7 @@ def _place_row(
 def _place_unit(
     nodes: Nodes,
     classes: Classes,
+    counts: Counts,
     slots: Slots,
     log: Log,
     rows: Rows,
@@ -188,14 +221,14 @@ def _place_unit(
     lo, hi = rows.start[unit], rows.start[unit + 1]
     for row in range(lo, hi):
         least = rows.min[row]
-        _place_row(nodes, classes, slots, log, rows, out, progress, limits, row, least)
+        _place_row(nodes, classes, counts, slots, log, rows, out, progress, limits, row, least)
         if out.got[row] < least:
-            undo(nodes, classes, log, rows, out, first, progress[MADE])
+            undo(nodes, classes, counts, log, rows, out, first, progress[MADE])
             progress[MADE] = first
             return int(row)
     for row in range(lo, hi):
         extra = rows.want[row] - rows.min[row]
-        _place_row(nodes, classes, slots, log, rows, out, progress, limits, row, extra)
+        _place_row(nodes, classes, counts, slots, log, rows, out, progress, limits, row, extra)
     return NO_ROW if progress[MADE] > first else int(lo)
 
 
@@ -223,6 +256,7 @@ def is_for_hooks(classes: Classes, rows: Rows, unit: int) -> bool:
 def place(
     nodes: Nodes,
     classes: Classes,
+    counts: Counts,
     slots: Slots,
     log: Log,
     rows: Rows,
@@ -235,7 +269,7 @@ def place(
         unit = progress[UNIT]
         if is_for_hooks(classes, rows, unit):
             return HOOKED
-        short = _place_unit(nodes, classes, slots, log, rows, out, progress, limits)
+        short = _place_unit(nodes, classes, counts, slots, log, rows, out, progress, limits)
         out.short[unit] = short
         if short != NO_ROW and rows.slot[short] != NO_SLOT:
             slot = rows.slot[short]

@@ -668,6 +668,40 @@ class NodeUse(_message.Message):
 Global___NodeUse: _TypeAlias = NodeUse  # noqa: Y015
 
 @_typing.final
+class ResidentRows(_message.Message):
+    """Replicas of a class on a node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    KLASS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LEAVING_FIELD_NUMBER: _builtins.int
+    node: _builtins.bytes
+    """uint32: index of the node."""
+    klass: _builtins.bytes
+    """uint32: index of the class."""
+    count: _builtins.bytes
+    """uint32: replicas, 0 when there are none any more."""
+    leaving: _builtins.bytes
+    """uint32: those of them that are being stopped."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.bytes = ...,
+        klass: _builtins.bytes = ...,
+        count: _builtins.bytes = ...,
+        leaving: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "klass", b"klass", "leaving", b"leaving", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResidentRows: _TypeAlias = ResidentRows  # noqa: Y015
+
+@_typing.final
 class State(_message.Message):
     """Part of a snapshot, or a delta, of the node tables."""
 
@@ -681,6 +715,8 @@ class State(_message.Message):
     IS_LAST_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
     STRINGS_FIELD_NUMBER: _builtins.int
+    RESIDENTS_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     """Term of the binder."""
     generation: _builtins.int
@@ -705,6 +741,14 @@ class State(_message.Message):
     def strings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Strings that extend the strings."""
 
+    @_builtins.property
+    def residents(self) -> Global___ResidentRows:
+        """Replicas that rules between replicas read."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassDef]:
+        """Classes that residents name."""
+
     def __init__(
         self,
         *,
@@ -716,10 +760,12 @@ class State(_message.Message):
         is_last: _builtins.bool = ...,
         resources: _abc.Iterable[_builtins.str] | None = ...,
         strings: _abc.Iterable[_builtins.str] | None = ...,
+        residents: Global___ResidentRows | None = ...,
+        classes: _abc.Iterable[Global___ClassDef] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["specs", b"specs", "use", b"use"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["residents", b"residents", "specs", b"specs", "use", b"use"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "is_last", b"is_last", "resources", b"resources", "specs", b"specs", "strings", b"strings", "term", b"term", "use", b"use", "watermark", b"watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "generation", b"generation", "is_last", b"is_last", "residents", b"residents", "resources", b"resources", "specs", b"specs", "strings", b"strings", "term", b"term", "use", b"use", "watermark", b"watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -123,7 +123,7 @@ def test_scan_repair_and_hooks_give_the_same_keys(
     seed = twin._seed
     tables = NodeTables(resources := Resources(), Ties(seed, 0, partitions))
     classes = ClassTable(resources, load_profiles(PROFILES, REGISTRY))
-    classes.follow(tables.statics)
+    classes.follow(tables.statics, tables.neighbours)
     tables.apply(stream.state(), classes.columns)
     klass = classes.intern(spec.encoded())
     slots = ClassSlots(tables, classes, 16)
