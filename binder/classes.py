@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from binder.kernels.layout import NONE, Classes, copy_corner
 from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode, normalise
+from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, rules_of
 from cell.messages import ClassDef
 from cell.requirements import BadSpec
@@ -26,7 +27,8 @@ SESSION_CLASSES_MAX = 1 << 20
 class ClassTable:
     """All classes by number. `columns` is what kernels read, `numbers` those of resources."""
 
-    def __init__(self, numbers: dict[str, int]) -> None:
+    def __init__(self, numbers: dict[str, int], neighbours: Neighbours) -> None:
+        self._neighbours = neighbours
         self.specs: list[ClassSpec] = []
         self.encoded: list[bytes] = []
         self.columns = _columns(64)
@@ -92,6 +94,8 @@ class ClassTable:
         self.specs[klass], self.encoded[klass] = spec, encoded
         if encoded:
             self._numbers[encoded] = klass
+        self.columns.is_read[klass] = spec.between is not None
+        self._neighbours.learn(klass, spec)
         self._set_demand(klass)
         if self._is_unresolved(klass):
             self._unresolved.append(klass)
@@ -196,4 +200,5 @@ def _columns(size: int) -> Classes:
         entries=np.zeros(size, np.int32),
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
+        is_read=np.zeros(size, np.bool_),
     )

@@ -19,6 +19,7 @@ from binder.nodes import NodeTable
 from binder.outcomes import Graves, OutcomeLog
 from binder.records import ClaimStore, Commit, Journal, Marks, NodeEntry
 from cell.classes import POD_SLOT, ClassSpec
+from cell.fit.neighbours import Neighbours
 from cell.messages import ClaimRows, ClaimState
 from cell.uid_index import UidIndex
 from cell.unit import WHOLE_UNIT, Verdict
@@ -49,7 +50,9 @@ class Ledger:
         self.generation = 0
         self.marks = Marks()
         self.nodes = NodeTable()
-        self.classes = ClassTable(self.nodes.numbers)
+        self.neighbours = Neighbours(self.nodes.statics)
+        """Who is where, up to the last `follow_moves`."""
+        self.classes = ClassTable(self.nodes.numbers, self.neighbours)
         self.log = OutcomeLog()
         self.graves = Graves()
         self.units = _units(64)
@@ -160,6 +163,10 @@ class Ledger:
         self.generation += 1
         unit, claims = self.claims.unit[claim], self.claims
         self.units.loose[unit] -= claims.state[claim] == ClaimState.COMMITTING
+        if self.classes.columns.is_read[claims.klass[claim]]:
+            self.follow_moves()
+            moved = claims.klass[claim], claims.node[claim], 0, 1
+            self._move(np.array([moved], np.int64))
         claims.state[claim] = ClaimState.TERMINATING
         return ClaimRows.of(
             uid_hi=self.units.uid_hi[[unit]],
@@ -186,6 +193,29 @@ class Ledger:
             changes,
         )
         return ClaimRows(**changes._asdict())
+
+    def follow_moves(self) -> None:
+        """Let `neighbours` follow the claims that came and went."""
+        columns = self.nodes.columns
+        moved, columns.moved[0] = int(columns.moved[0]), 0
+        if moved > len(columns.moves):
+            self._recount()
+        elif moved:
+            self._move(columns.moves[:moved])
+
+    def _move(self, moves: NDArray[np.int64]) -> None:
+        klass, node, replicas, leaving = moves.T.copy()
+        self.neighbours.add(node, klass, replicas, leaving, self.generation)
+
+    def _recount(self) -> None:
+        """Too many came and went to follow them one by one."""
+        live = self.live_claims()
+        live = live[self.classes.columns.is_read[self.claims.klass[live]]]
+        is_going = self.claims.state[live] == ClaimState.TERMINATING
+        nodes, klasses = self.claims.node[live], self.claims.klass[live]
+        self.neighbours.recount(
+            nodes.astype(np.int64), klasses.astype(np.int64), is_going, self.generation
+        )
 
     def live_claims(self) -> NDArray[np.int64]:
         """Claims that hold room, by number."""

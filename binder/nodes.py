@@ -18,6 +18,8 @@ from cell.messages import NodeFlag, NodeSpecs, NodeUse
 from cell.node import EFFECTS, NODE_RESOURCES_MAX, NodeSpec
 
 _EMPTY = np.empty(0, np.uint32)
+MOVES_MAX = 8192
+"""Replicas that come and go before it is looked at who is where; after more all are counted."""
 
 
 class NodeTable:
@@ -183,4 +185,6 @@ def _columns(nodes: int, resources: int) -> Nodes:
         incarnation=np.zeros(nodes, np.uint32),
         present=np.zeros(nodes, np.bool_),
         generation=np.zeros(nodes, np.uint64),
+        moves=np.zeros((MOVES_MAX, 4), np.int64),
+        moved=np.zeros(1, np.int64),
     )

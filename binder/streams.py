@@ -15,11 +15,22 @@ from binder.classes import SessionClasses
 from binder.ledger import Ledger
 from binder.records import Journal
 from cell.effects import Effect, Send
-from cell.messages import SNAPSHOT_NODES_MAX, NodeSpecs, NodeUse, Settle, State
+from cell.fit.residents import Residents
+from cell.messages import (
+    SNAPSHOT_NODES_MAX,
+    ClassDef,
+    NodeSpecs,
+    NodeUse,
+    ResidentRows,
+    Settle,
+    State,
+)
 from cell.reasons import Wake
 from cell.unit import Settlements
 
 Rows = NDArray[np.int64]
+Made = dict[tuple[int, int, int, int], list[State]]
+"""Deltas by where a session is."""
 
 
 class SchedulerSession:
@@ -34,6 +45,8 @@ class SchedulerSession:
         self.watermark = 0
         self.resources = 0
         self.strings = 0
+        self.told_classes = 0
+        """Classes below this number were told, as far as residents can name them."""
 
     @property
     def is_whole(self) -> bool:
@@ -74,7 +87,7 @@ class SchedulerStreams:
 
     def deltas(self) -> list[Effect]:
         """What each scheduler has not heard yet."""
-        made: dict[tuple[int, int, int], list[State]] = {}
+        made: Made = {}
         effects: list[Effect] = []
         for peer, session in self.sessions.items():
             if session.is_whole and self._is_behind(session):
@@ -93,22 +106,25 @@ class SchedulerStreams:
         nodes = self._ledger.nodes
         if session.cursor == 0:
             session.position = self._ledger.generation
-        end = min(session.cursor + SNAPSHOT_NODES_MAX, nodes.count)
-        rows = session.cursor + np.flatnonzero(nodes.columns.present[session.cursor : end])
+        begin = session.cursor
+        end = min(begin + SNAPSHOT_NODES_MAX, nodes.count)
+        rows = begin + np.flatnonzero(nodes.columns.present[begin:end])
         is_last = end == nodes.count
         session.cursor = -1 if is_last else end
-        state = self._state(
-            session.resources, session.strings, nodes.specs_table(rows), nodes.use_table(rows)
-        )
+        self._ledger.follow_moves()
+        held = self._ledger.neighbours.residents
+        is_here = (held.count > 0) & (held.node >= begin) & (held.node < end)
+        tables = nodes.specs_table(rows), nodes.use_table(rows)
+        state = self._state(session, *tables, np.flatnonzero(is_here))
         return self._send(peer, session, state, 0, is_last=is_last)
 
     def _delta(
         self,
         peer: str,
         session: SchedulerSession,
-        made: dict[tuple[int, int, int], list[State]],
+        made: Made,
     ) -> list[Effect]:
-        key = session.position, session.resources, session.strings
+        key = session.position, session.resources, session.strings, session.told_classes
         states = made.get(key)
         if states is None:
             states = made[key] = self._states(session)
@@ -124,23 +140,25 @@ class SchedulerStreams:
     def _states(self, session: SchedulerSession) -> list[State]:
         """Messages with all that is newer than the session's position, specs before use."""
         nodes = self._ledger.nodes
+        self._ledger.follow_moves()
         specs = np.flatnonzero(nodes.spec_generation[: nodes.count] > session.position)
         use = np.flatnonzero(nodes.columns.generation[: nodes.count] > session.position)
-        if max(len(specs), len(use)) <= SNAPSHOT_NODES_MAX:
+        pairs = np.flatnonzero(self._ledger.neighbours.residents.generation > session.position)
+        none = specs[:0]
+        if max(len(specs), len(use), len(pairs)) <= SNAPSHOT_NODES_MAX:
             tables = nodes.specs_table(specs), nodes.use_table(use)
-            return [self._state(session.resources, session.strings, *tables)]
-        states = [
-            self._state(0, 0, nodes.specs_table(rows), nodes.use_table(rows[:0]))
-            for rows in _cut(specs)
-        ]
-        states += [
-            self._state(0, 0, nodes.specs_table(rows[:0]), nodes.use_table(rows))
-            for rows in _cut(use)
-        ]
-        words = self._state(session.resources, session.strings, NodeSpecs.empty(), NodeUse.empty())
-        return [words, *(msgspec.structs.replace(s, resources=(), strings=()) for s in states)]
+            return [self._state(session, *tables, pairs)]
+        nobody, unused = nodes.specs_table(none), nodes.use_table(none)
+        words = self._state(session, nobody, unused, none)
+        told = [self._state(session, nodes.specs_table(r), unused, none) for r in _cut(specs)]
+        told += [self._state(session, nobody, nodes.use_table(r), none) for r in _cut(use)]
+        told += [self._state(session, nobody, unused, rows) for rows in _cut(pairs)]
+        said = {"resources": (), "strings": (), "classes": ()}
+        return [words, *(msgspec.structs.replace(state, **said) for state in told)]
 
-    def _state(self, resources: int, strings: int, specs: NodeSpecs, use: NodeUse) -> State:
+    def _state(
+        self, session: SchedulerSession, specs: NodeSpecs, use: NodeUse, pairs: Rows
+    ) -> State:
         nodes = self._ledger.nodes
         return State(
             term=self._term,
@@ -148,16 +166,34 @@ class SchedulerStreams:
             watermark=0,
             specs=specs,
             use=use,
-            resources=tuple(nodes.resources[resources:]),
-            strings=tuple(nodes.strings[strings:]),
+            resources=tuple(nodes.resources[session.resources :]),
+            strings=tuple(nodes.strings[session.strings :]),
+            residents=_resident_rows(self._ledger.neighbours.residents, pairs),
+            classes=self._read_classes(session.told_classes),
         )
+
+    def _read_classes(self, first: int) -> tuple[ClassDef, ...]:
+        """Classes from number `first` on that residents can name."""
+        classes = self._ledger.classes
+        is_read = classes.columns.is_read[first : len(classes.specs)]
+        return classes.definitions((first + np.flatnonzero(is_read)).tolist())
 
     def _send(
         self, peer: str, session: SchedulerSession, state: State, mark: int, *, is_last: bool
     ) -> Send:
         session.resources = len(self._ledger.nodes.resources)
         session.strings = len(self._ledger.nodes.strings)
+        session.told_classes = len(self._ledger.classes.specs)
         return Send(peer, msgspec.structs.replace(state, watermark=mark, is_last=is_last))
+
+
+def _resident_rows(held: Residents, pairs: Rows) -> ResidentRows:
+    return ResidentRows(
+        node=held.node[pairs].astype(np.uint32),
+        klass=held.klass[pairs].astype(np.uint32),
+        count=held.count[pairs].astype(np.uint32),
+        leaving=held.leaving[pairs].astype(np.uint32),
+    )
 
 
 def _cut(rows: Rows) -> list[Rows]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from cell.classes import ClassSpec
-from cell.requirements import Requirement, Term
 from godel.v1 import types_pb2
-from runtime.wire_classes import OPERATORS
-
-_OPERATORS = {operator: number for number, operator in OPERATORS.items()}
+from runtime.wire_between import between_message
+from runtime.wire_requirements import term_message
 
 
 def class_message(spec: ClassSpec) -> types_pb2.ClassSpec:
@@ -20,23 +18,14 @@ def class_message(spec: ClassSpec) -> types_pb2.ClassSpec:
             for t in spec.tolerations
         ],
         profile=spec.profile,
+        wishes=[
+            types_pb2.NodeWish(weight=wish.weight, term=term_message(wish.term))
+            for wish in spec.wishes
+        ],
+        features=spec.features,
+        between=None if spec.between is None else between_message(spec.between),
     )
     if spec.affinity is not None:
         made.affinity.SetInParent()
-        made.affinity.terms.extend([_term(term) for term in spec.affinity])
+        made.affinity.terms.extend([term_message(term) for term in spec.affinity])
     return made
-
-
-def _term(term: Term) -> types_pb2.Term:
-    return types_pb2.Term(
-        labels=[_requirement(r) for r in term.labels],
-        fields=[_requirement(r) for r in term.fields],
-    )
-
-
-def _requirement(requirement: Requirement) -> types_pb2.Requirement:
-    return types_pb2.Requirement(
-        key=requirement.key,
-        operator=_OPERATORS[requirement.operator],
-        values=requirement.values,
-    )

@@ -80,7 +80,7 @@ _NAMES_IN_PODS = {
 class Cluster(msgspec.Struct, frozen=True):
     """What the needs of a pod depend on beside the pod."""
 
-    priorities: Mapping[str, int] = PRIORITIES
+    priorities: Mapping[str, int] = msgspec.field(default_factory=lambda: PRIORITIES)
     """Values of priority classes by name, "" for pods that name none."""
     namespaces: Namespaces = {}
     """Those that selectors of namespaces may mean."""

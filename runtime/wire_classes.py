@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cell.classes import ClassSpec, Toleration, normalise
+from cell.classes import ClassSpec, NodeWish, Toleration, normalise
 from cell.reasons import Refusal, Status
-from cell.requirements import LABEL_BYTES_MAX, BadSpec, Operator, Requirement, Term, check_count
+from cell.requirements import LABEL_BYTES_MAX, BadSpec, check_count
 from godel.v1 import types_pb2
 from runtime.grpc_status import Exhausted
-
-OPERATORS = {
-    types_pb2.OPERATOR_IN: Operator.IN,
-    types_pb2.OPERATOR_NOT_IN: Operator.NOT_IN,
-    types_pb2.OPERATOR_EXISTS: Operator.EXISTS,
-    types_pb2.OPERATOR_DOES_NOT_EXIST: Operator.DOES_NOT_EXIST,
-    types_pb2.OPERATOR_GT: Operator.GT,
-    types_pb2.OPERATOR_LT: Operator.LT,
-}
+from runtime.wire_between import between_of
+from runtime.wire_requirements import term_of
 
 
 class TooManyClasses(Exhausted):
@@ -83,9 +76,10 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
         raise BadSpec("profile", f"limit {LABEL_BYTES_MAX} bytes")
     check_count("tolerations", len(spec.tolerations))
     check_count("affinity", len(spec.affinity.terms))
+    check_count("wishes", len(spec.wishes))
     affinity = None
     if spec.HasField("affinity"):
-        affinity = tuple([_term(f"affinity[{i}]", t) for i, t in enumerate(spec.affinity.terms)])
+        affinity = tuple([term_of(f"affinity[{i}]", t) for i, t in enumerate(spec.affinity.terms)])
     return normalise(
         ClassSpec(
             demand=tuple(spec.demand.items()),
@@ -98,20 +92,13 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
                 ]
             ),
             profile=spec.profile,
+            wishes=tuple(
+                [
+                    NodeWish(w.weight, term_of(f"wishes[{i}].term", w.term))
+                    for i, w in enumerate(spec.wishes)
+                ]
+            ),
+            features=tuple(spec.features),
+            between=between_of(spec.between) if spec.HasField("between") else None,
         )
     )
-
-
-def _term(path: str, term: types_pb2.Term) -> Term:
-    check_count(path, len(term.labels) + len(term.fields))
-    return Term(
-        tuple([_requirement(f"{path}.labels[{j}]", r) for j, r in enumerate(term.labels)]),
-        tuple([_requirement(f"{path}.fields[{j}]", r) for j, r in enumerate(term.fields)]),
-    )
-
-
-def _requirement(path: str, requirement: types_pb2.Requirement) -> Requirement:
-    operator = OPERATORS.get(requirement.operator)
-    if operator is None:
-        raise BadSpec(f"{path}.operator", f"{requirement.operator} is no operator")
-    return Requirement(requirement.key, operator, tuple(requirement.values))

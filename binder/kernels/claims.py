@@ -49,8 +49,19 @@ def find_claim(units: Units, claims: Claims, unit: int, group: int, ordinal: int
 
 
 @bare_njit
-def charge(nodes: Nodes, classes: Classes, klass: Number, node: Number, sign: int) -> None:
-    """Take the class's demand from the node's room; sign -1 gives it back."""
+def charge(
+    nodes: Nodes, classes: Classes, klass: Number, node: Number, sign: int, leaving: int
+) -> None:
+    """Take the class's demand from the node's room; sign -1 gives it back.
+
+    `leaving` is by how many the replicas grow that are being stopped.
+    """
+    if classes.is_read[klass]:
+        at = nodes.moved[0]
+        nodes.moved[0] = at + 1
+        if at < len(nodes.moves):
+            nodes.moves[at, 0], nodes.moves[at, 1] = klass, node
+            nodes.moves[at, 2], nodes.moves[at, 3] = sign, leaving
     for j in range(classes.entries[klass]):
         if classes.resource[klass, j] != NONE:
             nodes.free[node, classes.resource[klass, j]] -= sign * classes.amount[klass, j]
@@ -111,7 +122,8 @@ def _hold(
     else:
         units.loose[unit] -= _is_loose(claims.state[claim])
         if claims.state[claim] != FREE:
-            charge(nodes, classes, claims.klass[claim], claims.node[claim], -1)
+            going = int(claims.state[claim] == TERMINATING)
+            charge(nodes, classes, claims.klass[claim], claims.node[claim], -1, -going)
             nodes.generation[claims.node[claim]] = generation
             units.live[unit] -= 1
     node, klass = np.int32(rows.node[row]), np.int32(rows.klass[row])
@@ -126,7 +138,7 @@ def _hold(
     units.loose[unit] += _is_loose(state)
     units.handle[unit] = rows.handle[row]
     units.revision[unit] = max(units.revision[unit], rows.revision[row])
-    charge(nodes, classes, klass, node, 1)
+    charge(nodes, classes, klass, node, 1, 0)
     nodes.generation[node] = generation
     return int(claim)
 
@@ -137,7 +149,8 @@ def _end(
 ) -> None:
     """Give a live claim's room back; it stays in the list as ended."""
     unit, node = claims.unit[claim], claims.node[claim]
-    charge(nodes, classes, claims.klass[claim], node, -1)
+    going = int(claims.state[claim] == TERMINATING)
+    charge(nodes, classes, claims.klass[claim], node, -1, -going)
     nodes.generation[node] = generation
     units.live[unit] -= 1
     units.loose[unit] += not _is_loose(claims.state[claim])
@@ -212,8 +225,8 @@ def _swap(
 ) -> None:
     """An AMENDED row: the claim's class and revision in place."""
     klass, node, unit = np.int32(rows.klass[row]), claims.node[claim], claims.unit[claim]
-    charge(nodes, classes, claims.klass[claim], node, -1)
-    charge(nodes, classes, klass, node, 1)
+    charge(nodes, classes, claims.klass[claim], node, -1, 0)
+    charge(nodes, classes, klass, node, 1, 0)
     nodes.generation[node] = generation
     claims.klass[claim] = klass
     claims.revision[claim] = rows.revision[row]
@@ -323,7 +336,8 @@ def put_claims(
         units.loose[unit] += _is_loose(state)
         if state != FREE:
             units.live[unit] += 1
-            charge(nodes, classes, claims.klass[claim], claims.node[claim], 1)
+            going = int(state == TERMINATING)
+            charge(nodes, classes, claims.klass[claim], claims.node[claim], 1, going)
 
 
 @bare_njit

@@ -30,11 +30,13 @@ from binder.kernels.layout import (
     U8,
     U16,
     U32,
+    Bits,
     Claims,
     Classes,
     Nodes,
     Units,
 )
+from cell.fit.counting import Counts, judge_node, move
 from cell.fit.room import has_room
 from cell.jit import njit
 
@@ -101,6 +103,9 @@ def take_room(
     entries: I32,
     resource: I32,
     amount: I64,
+    counts: Counts,
+    is_read: Bits,
+    has_checks: Bits,
     verdict: U8,
     culprit: I64,
 ) -> None:
@@ -108,7 +113,7 @@ def take_room(
 
     gate[u] refuses a unit beforehand, why[row] a row; both gain what is found here. verdict[row] =
     BOUND, ALREADY or SKIP, and gate[u] at the first row of a refused unit. culprit[u] = the row
-    that refused first, or NONE. The room is afterwards what it was.
+    that refused first, or NONE. The room, and who is where, is afterwards what it was.
     """
     have = np.zeros(256, np.int64)
     for u in range(len(gate)):
@@ -124,7 +129,9 @@ def take_room(
             k, n = klass[i], node[i]
             if known[i] != NONE:
                 verdict[i] = V_ALREADY
-            elif why[i] == 0 and not has_room(free[n], 0, resource[k], amount[k], entries[k]):
+            elif why[i] == 0 and not _is_fitting(
+                free, k, n, entries, resource, amount, counts, has_checks
+            ):
                 why[i] = R_CONFLICT
             if why[i] != 0:
                 failed = i if failed == NONE else failed
@@ -134,15 +141,38 @@ def take_room(
             if verdict[i] == SKIP:
                 verdict[i] = V_BOUND
                 charge_row(free, resource, amount, entries[k], k, n, 1)
+                if is_read[k]:
+                    move(counts, int(k), int(n), 1, 0)
         short = held == 0
         for i in range(lo, hi):
             short |= have[group[i]] < np.int64(minimum[i])
         if short:
-            give_back(lo, hi, verdict, klass, node, free, entries, resource, amount)
+            give_back(
+                lo, hi, verdict, klass, node, free, entries, resource, amount, counts, is_read
+            )
             verdict[lo:hi] = SKIP
             verdict[lo] = gate[u] = V_REJECTED
             culprit[u] = failed
-    give_back(0, len(verdict), verdict, klass, node, free, entries, resource, amount)
+    give_back(
+        0, len(verdict), verdict, klass, node, free, entries, resource, amount, counts, is_read
+    )
+
+
+@njit
+def _is_fitting(
+    free: I64,
+    klass: int,
+    node: int,
+    entries: I32,
+    resource: I32,
+    amount: I64,
+    counts: Counts,
+    has_checks: Bits,
+) -> bool:
+    """Whether the node has room for the class, and the rules between replicas let it in."""
+    if not has_room(free[node], 0, resource[klass], amount[klass], entries[klass]):
+        return False
+    return not has_checks[klass] or judge_node(counts, int(klass), int(node)) == 0
 
 
 @njit
@@ -156,11 +186,15 @@ def give_back(
     entries: I32,
     resource: I32,
     amount: I64,
+    counts: Counts,
+    is_read: Bits,
 ) -> None:
     """Undo the charges of rows that are BOUND."""
     for i in range(lo, hi):
         if verdict[i] == V_BOUND:
             charge_row(free, resource, amount, entries[klass[i]], klass[i], node[i], -1)
+            if is_read[klass[i]]:
+                move(counts, int(klass[i]), int(node[i]), -1, 0)
 
 
 @njit
@@ -236,8 +270,8 @@ def judge_amend(
                 if _is_unknown(classes, new):
                     undo_swaps(swaps, begin, at, claims, nodes, classes)
                     return begin, R_CONFLICT, claim
-                charge(nodes, classes, old, node, -1)
-                charge(nodes, classes, new, node, 1)
+                charge(nodes, classes, old, node, -1, 0)
+                charge(nodes, classes, new, node, 1, 0)
             swaps.row[at], swaps.claim[at], swaps.klass[at] = rows[i], claim, new
             at += 1
             break
@@ -283,5 +317,5 @@ def undo_swaps(
     for s in range(lo, hi):
         claim = swaps.claim[s]
         node = claims.node[claim]
-        charge(nodes, classes, swaps.klass[s], node, -1)
-        charge(nodes, classes, claims.klass[claim], node, 1)
+        charge(nodes, classes, swaps.klass[s], node, -1, 0)
+        charge(nodes, classes, claims.klass[claim], node, 1, 0)

@@ -66,6 +66,10 @@ class Nodes(NamedTuple):
     incarnation: U32
     present: Bits
     generation: U64
+    moves: I64
+    """[entry, class | node | replicas | leaving]: who came and went since this was last read."""
+    moved: I64
+    """[1]: entries of `moves`; more than it has rows when some were lost."""
 
 
 class Classes(NamedTuple):
@@ -76,6 +80,8 @@ class Classes(NamedTuple):
     """[klass, entry], NONE for a resource that no node has."""
     amount: I64
     """[klass, entry]"""
+    is_read: Bits
+    """[klass]: rules between replicas read it."""
 
 
 class Pool(NamedTuple):

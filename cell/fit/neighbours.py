@@ -56,7 +56,11 @@ class Neighbours:
     def learn(self, klass: int, spec: ClassSpec) -> None:
         """A class under its owner's number; classes that say nothing between replicas are left
         out."""
-        if spec.between is None or self._specs.get(klass) == spec:
+        if self._specs.get(klass) == spec:
+            return
+        self._checks.pop(klass, None)
+        if spec.between is None:
+            self._specs.pop(klass, None)
             return
         self._specs[klass] = spec
         for counter in holders(spec.between):
@@ -74,10 +78,20 @@ class Neighbours:
         """Residents as they are from now on: so many of a class on a node, some of them leaving."""
         self._moved(nodes, klasses, *self.residents.put(nodes, klasses, counts, leaving))
 
-    def add(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
+    def add(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows, generation: int) -> None:
         """Residents come (negative: go)."""
-        self.residents.add(nodes, klasses, counts, leaving)
+        self.residents.add(nodes, klasses, counts, leaving, generation)
         self._moved(nodes, klasses, counts, leaving)
+
+    def recount(
+        self, nodes: Rows, klasses: Rows, is_leaving: NDArray[np.bool_], generation: int
+    ) -> None:
+        """All residents anew, one entry each."""
+        held = self.residents
+        ones = np.ones_like(nodes)
+        held.add(held.node.copy(), held.klass.copy(), -held.count, -held.leaving, generation)
+        held.add(nodes, klasses, ones, is_leaving.astype(np.int64), generation)
+        self._is_stale = True
 
     def move(self, nodes: Rows, klasses: Rows, counts: Rows) -> None:
         """Replicas come that are no residents yet (negative: go again, or become residents)."""

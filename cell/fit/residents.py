@@ -19,7 +19,7 @@ class Residents:
     def __init__(self) -> None:
         self._index = UidIndex()
         self._filled = 0
-        self._columns = np.zeros((4, 64), np.int64)
+        self._columns = np.zeros((5, 64), np.int64)
 
     @property
     def node(self) -> Rows:
@@ -41,6 +41,11 @@ class Residents:
         """[pair]"""
         return self._columns[3, : self._filled]
 
+    @property
+    def generation(self) -> Rows:
+        """[pair]: when it last grew by `add`."""
+        return self._columns[4, : self._filled]
+
     def put(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> tuple[Rows, Rows]:
         """Set distinct pairs; returns by how much counts and leaving grew."""
         at = self._rows(nodes, klasses)
@@ -48,21 +53,17 @@ class Residents:
         self.count[at], self.leaving[at] = counts, leaving
         return grown
 
-    def add(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
+    def add(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows, generation: int) -> None:
         """Let pairs grow, some perhaps more than once."""
         at = self._rows(nodes, klasses)
         np.add.at(self.count, at, counts)
         np.add.at(self.leaving, at, leaving)
-
-    def at(self, nodes: Rows, klasses: Rows) -> tuple[Rows, Rows]:
-        """Counts and leaving of pairs as they are."""
-        at = self._rows(nodes, klasses)
-        return self.count[at], self.leaving[at]
+        self.generation[at] = generation
 
     def _rows(self, nodes: Rows, klasses: Rows) -> Rows:
         needed = self._filled + len(nodes)
         if needed > self._columns.shape[1]:
-            grown = np.zeros((4, 2 * needed), np.int64)
+            grown = np.zeros((5, 2 * needed), np.int64)
             grown[:, : self._filled] = self._columns[:, : self._filled]
             self._columns = grown
         fresh = np.arange(self._filled, needed)

@@ -199,6 +199,18 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Its scheduler lost the binder's stream."""
     REASON_PROFILE: _Reason.ValueType  # 29
     """Plugins of its profile refuse every node with room."""
+    REASON_HOST_PORT: _Reason.ValueType  # 30
+    """A port of the host is taken."""
+    REASON_POD_AFFINITY: _Reason.ValueType  # 31
+    """Required affinity to other replicas is not met."""
+    REASON_POD_ANTI_AFFINITY: _Reason.ValueType  # 32
+    """Required anti-affinity to other replicas is not met."""
+    REASON_HELD_ANTI_AFFINITY: _Reason.ValueType  # 33
+    """Required anti-affinity of a replica that is there is not met."""
+    REASON_TOPOLOGY_SPREAD: _Reason.ValueType  # 34
+    """A topology spread constraint is not met."""
+    REASON_NODE_FEATURES: _Reason.ValueType  # 35
+    """The node does not declare a feature that is needed."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or waits. The argument's meaning is given per code; 0 where none is."""
@@ -263,6 +275,18 @@ REASON_SCHEDULER_UNREADY: Reason.ValueType  # 28
 """Its scheduler lost the binder's stream."""
 REASON_PROFILE: Reason.ValueType  # 29
 """Plugins of its profile refuse every node with room."""
+REASON_HOST_PORT: Reason.ValueType  # 30
+"""A port of the host is taken."""
+REASON_POD_AFFINITY: Reason.ValueType  # 31
+"""Required affinity to other replicas is not met."""
+REASON_POD_ANTI_AFFINITY: Reason.ValueType  # 32
+"""Required anti-affinity to other replicas is not met."""
+REASON_HELD_ANTI_AFFINITY: Reason.ValueType  # 33
+"""Required anti-affinity of a replica that is there is not met."""
+REASON_TOPOLOGY_SPREAD: Reason.ValueType  # 34
+"""A topology spread constraint is not met."""
+REASON_NODE_FEATURES: Reason.ValueType  # 35
+"""The node does not declare a feature that is needed."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -436,6 +460,9 @@ class ClassSpec(_message.Message):
     AFFINITY_FIELD_NUMBER: _builtins.int
     TOLERATIONS_FIELD_NUMBER: _builtins.int
     PROFILE_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    BETWEEN_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """Scheduler profile; empty: "default"."""
     @_builtins.property
@@ -456,6 +483,18 @@ class ClassSpec(_message.Message):
     def tolerations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Toleration]:
         """Taints that do not keep the replica away."""
 
+    @_builtins.property
+    def wishes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeWish]:
+        """Preferred node affinity."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Features that the node must declare."""
+
+    @_builtins.property
+    def between(self) -> Global___Between:
+        """What it says of other replicas."""
+
     def __init__(
         self,
         *,
@@ -464,14 +503,291 @@ class ClassSpec(_message.Message):
         affinity: Global___Affinity | None = ...,
         tolerations: _abc.Iterable[Global___Toleration] | None = ...,
         profile: _builtins.str = ...,
+        wishes: _abc.Iterable[Global___NodeWish] | None = ...,
+        features: _abc.Iterable[_builtins.str] | None = ...,
+        between: Global___Between | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "demand", b"demand", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassSpec: _TypeAlias = ClassSpec  # noqa: Y015
+
+@_typing.final
+class NodeWish(_message.Message):
+    """A preference for nodes that match a term."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    weight: _builtins.int
+    """From 1 to 100."""
+    @_builtins.property
+    def term(self) -> Global___Term:
+        """The term."""
+
+    def __init__(
+        self,
+        *,
+        weight: _builtins.int = ...,
+        term: Global___Term | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["term", b"term", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeWish: _TypeAlias = NodeWish  # noqa: Y015
+
+@_typing.final
+class Between(_message.Message):
+    """What a class says of other replicas, and what their selectors may read of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    AFFINITY_FIELD_NUMBER: _builtins.int
+    ANTI_AFFINITY_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
+    SPREAD_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Namespace of its replicas."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels of its replicas."""
+
+    @_builtins.property
+    def affinity(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodTerm]:
+        """Each must have a replica in the node's domain."""
+
+    @_builtins.property
+    def anti_affinity(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodTerm]:
+        """None may have one, and none that it means may come later."""
+
+    @_builtins.property
+    def wishes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PodWish]:
+        """Preferences."""
+
+    @_builtins.property
+    def spread(self) -> _containers.RepeatedCompositeFieldContainer[Global___Spread]:
+        """Topology spread constraints."""
+
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostPort]:
+        """Ports of the node that a replica takes for itself."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        affinity: _abc.Iterable[Global___PodTerm] | None = ...,
+        anti_affinity: _abc.Iterable[Global___PodTerm] | None = ...,
+        wishes: _abc.Iterable[Global___PodWish] | None = ...,
+        spread: _abc.Iterable[Global___Spread] | None = ...,
+        ports: _abc.Iterable[Global___HostPort] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "namespace", b"namespace", "ports", b"ports", "spread", b"spread", "wishes", b"wishes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Between: _TypeAlias = Between  # noqa: Y015
+
+@_typing.final
+class Selector(_message.Message):
+    """All requirements must hold; an empty one selects everything, an absent one nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Requirement]:
+        """The requirements: IN, NOT_IN, EXISTS and DOES_NOT_EXIST."""
+
+    def __init__(
+        self,
+        *,
+        requirements: _abc.Iterable[Global___Requirement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Selector: _TypeAlias = Selector  # noqa: Y015
+
+@_typing.final
+class PodTerm(_message.Message):
+    """Replicas that a selector selects, within a domain of a node label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPOLOGY_KEY_FIELD_NUMBER: _builtins.int
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    NAMESPACES_FIELD_NUMBER: _builtins.int
+    IS_ANY_NAMESPACE_FIELD_NUMBER: _builtins.int
+    topology_key: _builtins.str
+    """The node label whose values are the domains."""
+    is_any_namespace: _builtins.bool
+    """In all namespaces, whatever is named."""
+    @_builtins.property
+    def selector(self) -> Global___Selector:
+        """Which replicas are meant."""
+
+    @_builtins.property
+    def namespaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In these namespaces."""
+
+    def __init__(
+        self,
+        *,
+        topology_key: _builtins.str = ...,
+        selector: Global___Selector | None = ...,
+        namespaces: _abc.Iterable[_builtins.str] | None = ...,
+        is_any_namespace: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_any_namespace", b"is_any_namespace", "namespaces", b"namespaces", "selector", b"selector", "topology_key", b"topology_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PodTerm: _TypeAlias = PodTerm  # noqa: Y015
+
+@_typing.final
+class PodWish(_message.Message):
+    """A preference for domains with such replicas, or with a negative weight against them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    weight: _builtins.int
+    """From -100 to 100, but not 0."""
+    @_builtins.property
+    def term(self) -> Global___PodTerm:
+        """The term."""
+
+    def __init__(
+        self,
+        *,
+        weight: _builtins.int = ...,
+        term: Global___PodTerm | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["term", b"term"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["term", b"term", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PodWish: _TypeAlias = PodWish  # noqa: Y015
+
+@_typing.final
+class Spread(_message.Message):
+    """A topology spread constraint over replicas of the class's own namespace."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPOLOGY_KEY_FIELD_NUMBER: _builtins.int
+    MAX_SKEW_FIELD_NUMBER: _builtins.int
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    IS_WISH_FIELD_NUMBER: _builtins.int
+    DOMAINS_MIN_FIELD_NUMBER: _builtins.int
+    IS_AFFINITY_IGNORED_FIELD_NUMBER: _builtins.int
+    ARE_TAINTS_HONOURED_FIELD_NUMBER: _builtins.int
+    topology_key: _builtins.str
+    """The node label whose values are the domains."""
+    max_skew: _builtins.int
+    """By how many a domain may exceed the one with the fewest."""
+    is_wish: _builtins.bool
+    """Whether it is a wish rather than a condition."""
+    domains_min: _builtins.int
+    """With fewer domains the fewest is taken to be none; 0 means 1."""
+    is_affinity_ignored: _builtins.bool
+    """Whether nodes count that the class's node affinity does not allow."""
+    are_taints_honoured: _builtins.bool
+    """Whether nodes do not count whose taints the class does not tolerate."""
+    @_builtins.property
+    def selector(self) -> Global___Selector:
+        """Which replicas are counted."""
+
+    def __init__(
+        self,
+        *,
+        topology_key: _builtins.str = ...,
+        max_skew: _builtins.int = ...,
+        selector: Global___Selector | None = ...,
+        is_wish: _builtins.bool = ...,
+        domains_min: _builtins.int = ...,
+        is_affinity_ignored: _builtins.bool = ...,
+        are_taints_honoured: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["are_taints_honoured", b"are_taints_honoured", "domains_min", b"domains_min", "is_affinity_ignored", b"is_affinity_ignored", "is_wish", b"is_wish", "max_skew", b"max_skew", "selector", b"selector", "topology_key", b"topology_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Spread: _TypeAlias = Spread  # noqa: Y015
+
+@_typing.final
+class HostPort(_message.Message):
+    """A port of the node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """From 1 to 65535."""
+    protocol: _builtins.str
+    """TCP, UDP or SCTP; empty: TCP."""
+    address: _builtins.str
+    """An address of the node; empty: every address."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        protocol: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "number", b"number", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HostPort: _TypeAlias = HostPort  # noqa: Y015
 
 @_typing.final
 class ClassEntry(_message.Message):

@@ -1,4 +1,4 @@
-"""From a pod to a class: what is honoured, what is refused by its path, what is only a wish."""
+"""From a pod to a class: what is honoured, and what is refused by its path."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,9 @@ from cell.reasons import Status
 from cell.requirements import Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest
-from runtime.pod_class import GANG_KEYS, NODE_BOUND_VOLUMES, PodNeeds, pod_needs
+from runtime.pod_class import GANG_KEYS, NODE_BOUND_VOLUMES, Cluster, PodNeeds, pod_needs
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 TERMS = f"spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms"
 
 
@@ -64,7 +63,7 @@ def test_everything_that_is_honoured_becomes_the_class() -> None:
         Toleration("spot", "Equal", "yes", ""),
     )
     assert needs.klass.profile == "most"
-    assert (needs.pin, needs.priority, needs.warnings) == ("n1", 7, ())
+    assert (needs.pin, needs.priority) == ("n1", 7)
 
 
 def test_a_bare_pod_needs_nothing() -> None:
@@ -78,7 +77,7 @@ def test_what_does_not_matter_to_scheduling_makes_no_other_class() -> None:
     plain = pod_needs(a_pod())
     other = pod_needs(
         a_pod(
-            {"name": "b", "labels": {"app": "x"}},
+            {"name": "b"},
             containers=[{"name": "b", "image": "i", "ports": [{"containerPort": 80}]}],
             affinity={"podAffinity": {REQUIRED: []}, "nodeAffinity": None},
             serviceAccountName="s",
@@ -130,7 +129,7 @@ RANKED = [
 @pytest.mark.parametrize("case", RANKED, ids=lambda case: case.name)
 def test_priority(case: Ranked) -> None:
     known = {"high": 900, "system-node-critical": 2_000_001_000}
-    assert pod_needs(a_pod(**case.spec), priorities=known).priority == case.want
+    assert pod_needs(a_pod(**case.spec), cluster=Cluster(known)).priority == case.want
 
 
 def test_the_profile_of_a_label_counts_where_no_annotation_names_one() -> None:
@@ -148,31 +147,7 @@ class Refused:
     want_status: Status = Status.UNIMPLEMENTED
 
 
-def _spread(when: str | None) -> dict[str, Any]:
-    return {"maxSkew": 1, "topologyKey": "zone", **({"whenUnsatisfiable": when} if when else {})}
-
-
 REFUSED = [
-    Refused(
-        "required affinity to pods",
-        a_pod(affinity={"podAffinity": {REQUIRED: [{"topologyKey": "zone"}]}}),
-        f"spec.affinity.podAffinity.{REQUIRED}",
-    ),
-    Refused(
-        "required anti-affinity",
-        a_pod(affinity={"podAntiAffinity": {REQUIRED: [{"topologyKey": "zone"}]}}),
-        f"spec.affinity.podAntiAffinity.{REQUIRED}",
-    ),
-    Refused(
-        "topology spread",
-        a_pod(topologySpreadConstraints=[_spread("ScheduleAnyway"), _spread("DoNotSchedule")]),
-        "spec.topologySpreadConstraints[1]",
-    ),
-    Refused(
-        "topology spread by default",
-        a_pod(topologySpreadConstraints=[_spread(None)]),
-        "spec.topologySpreadConstraints[0]",
-    ),
     Refused(
         "resource claims",
         a_pod(resourceClaims=[{"name": "gpu"}]),
@@ -185,21 +160,6 @@ REFUSED = [
     Refused("a workload", a_pod(workloadRef={"name": "w"}), "spec.workloadRef"),
     Refused("a runtime class", a_pod(runtimeClassName="gvisor"), "spec.runtimeClassName"),
     Refused("an unknown class", a_pod(priorityClassName="high"), "spec.priorityClassName"),
-    Refused(
-        "a port of the host",
-        a_pod(containers=[{"ports": [{"containerPort": 80}, {"hostPort": 80}]}]),
-        "spec.containers[0].ports[1].hostPort",
-    ),
-    Refused(
-        "a port of the host's network",
-        a_pod(containers=[{"ports": [{"containerPort": 80}]}], hostNetwork=True),
-        "spec.containers[0].ports[0].containerPort",
-    ),
-    Refused(
-        "a sidecar's port of the host",
-        a_pod(initContainers=[{"restartPolicy": "Always", "ports": [{"hostPort": 80}]}]),
-        "spec.initContainers[0].ports[0].hostPort",
-    ),
     Refused(
         "a toleration by comparison",
         a_pod(tolerations=[{"key": "sla", "operator": "Gt", "value": "5"}]),
@@ -314,32 +274,6 @@ def test_paths_begin_where_the_template_stands() -> None:
 def test_a_runtime_class_that_admission_has_resolved_is_accepted() -> None:
     pod = a_pod(runtimeClassName="kata", overhead={"cpu": "250m"})
     assert pod_needs(pod, is_admitted=True).klass.demand == (("cpu", 250),)
-
-
-def test_wishes_are_ignored_with_a_warning_each() -> None:
-    needs = pod_needs(
-        a_pod(
-            affinity={
-                "nodeAffinity": {PREFERRED: [{"weight": 1}]},
-                "podAntiAffinity": {PREFERRED: [{"weight": 1}]},
-            },
-            topologySpreadConstraints=[_spread("ScheduleAnyway")],
-        )
-    )
-    assert needs.klass == pod_needs(a_pod()).klass
-    assert [warning.partition(": ")[0] for warning in needs.warnings] == [
-        f"spec.affinity.nodeAffinity.{PREFERRED}",
-        f"spec.affinity.podAntiAffinity.{PREFERRED}",
-        "spec.topologySpreadConstraints[0]",
-    ]
-
-
-def test_ports_that_are_not_the_hosts_are_accepted() -> None:
-    inits = [{"ports": [{"hostPort": 80}]}]
-    pod = a_pod(
-        containers=[{"ports": [{"containerPort": 80, "hostPort": 0}]}], initContainers=inits
-    )
-    assert pod_needs(pod) == pod_needs(a_pod())
 
 
 def test_a_misspelt_field_is_told_what_it_may_mean() -> None:

@@ -17,7 +17,8 @@ from cell.unit import GROUPS_MAX, GroupSpec, Phase, Place
 from godel.v1 import placement_pb2, types_pb2
 from runtime import wire
 from runtime.grpc_status import Exhausted
-from runtime.wire_classes import OPERATORS, ClassNumbers, TooManyClasses, class_spec
+from runtime.wire_classes import ClassNumbers, TooManyClasses, class_spec
+from runtime.wire_requirements import OPERATORS
 from tests.unit.runtime.placement_world import a_class
 
 # The generated constructors take dictionaries for messages; their stubs do not say so.
