@@ -61,7 +61,7 @@ class NodeSpec(msgspec.Struct, frozen=True, array_like=True):
 
 
 def normalise(node: NodeSpec) -> NodeSpec:
-    """The sorted form with `pods` and the hostname label filled in. Raises BadSpec."""
+    """The sorted form with `pods` filled in. Raises BadSpec."""
     if not node.name or len(node.name.encode()) > NAME_BYTES_MAX:
         raise BadSpec("name", f"needs 1 to {NAME_BYTES_MAX} bytes")
     if not is_showable(node.name):
@@ -76,7 +76,6 @@ def normalise(node: NodeSpec) -> NodeSpec:
             raise BadSpec(
                 f"labels[{key[:64]}]", f"key or value outside 1 to {LABEL_BYTES_MAX} bytes"
             )
-    labels.setdefault(HOSTNAME_LABEL, node.name)
     return NodeSpec(
         name=node.name,
         allocatable=_allocatable(node),

@@ -22,7 +22,7 @@ from cell.messages import (
     RegisterNodes,
     RemoveNodes,
 )
-from cell.node import NodeSpec, Taint, normalise
+from cell.node import HOSTNAME_LABEL, NodeSpec, Taint, normalise
 from cell.reasons import Refusal, Status
 from cell.requirements import BadSpec
 from cell.settings import Positive
@@ -158,12 +158,13 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServicer):
 
 
 def node_spec(node: cluster_pb2.Node) -> NodeSpec:
-    """The canonical spec of a node. Raises BadSpec."""
+    """The canonical spec of a node, with the label that a kubelet gives it. Raises BadSpec."""
+    labels = {HOSTNAME_LABEL: node.name, **node.labels}
     return normalise(
         NodeSpec(
             name=node.name,
             allocatable=tuple(node.allocatable.items()),
-            labels=tuple(node.labels.items()),
+            labels=tuple(labels.items()),
             taints=tuple([Taint(t.key, t.value, t.effect) for t in node.taints]),
             unschedulable=node.is_cordoned,
         )

@@ -36,7 +36,7 @@ def read_all(paths: Iterable[str]) -> list[Document]:
     """All documents of files, directories and "-" (standard input). Raises BadDocument."""
     found = []
     for path in paths:
-        for file in _files(path):
+        for file in files_of(path):
             found += documents(_text(file), "standard input" if file == STDIN else file)
     return found
 
@@ -55,7 +55,8 @@ def documents(text: str, name: str) -> list[Document]:
     return found
 
 
-def _files(path: str) -> list[str]:
+def files_of(path: str) -> list[str]:
+    """The files that a path means: itself, or those of a directory. Raises BadDocument."""
     if path == STDIN or not os.path.isdir(path):
         return [path]
     files = sorted(str(each) for each in Path(path).iterdir() if each.suffix in SUFFIXES)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cell.node import FEATURE_PREFIX, NodeSpec, Taint, normalise
+from cell.classes import POD_SLOT
+from cell.node import FEATURE_PREFIX, PODS_DEFAULT, NodeSpec, Taint, normalise
 from cell.requirements import BadSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
@@ -21,7 +22,7 @@ def nodes(documents: Iterable[Document]) -> list[NodeSpec]:
     places: dict[str, str] = {}
     for place, fields in flat(documents):
         with said_of(place):
-            made = node(fields)
+            made = node(fields, PODS_DEFAULT)
             if made.name in places:
                 raise BadManifest("metadata.name", f"{made.name} stands in {places[made.name]} too")
             places[made.name] = place
@@ -34,8 +35,10 @@ def _features(status: Fields) -> tuple[tuple[str, str], ...]:
     return tuple((f"{FEATURE_PREFIX}{name}", "") for name in status.texts("declaredFeatures"))
 
 
-def node(fields: Fields) -> NodeSpec:
-    """One node; without `status.allocatable`, `status.capacity` counts. Raises BadManifest."""
+def node(fields: Fields, pods_default: int = 0) -> NodeSpec:
+    """One node; without `status.allocatable`, `status.capacity` counts. Raises BadManifest.
+
+    `pods_default` are the pods of a node that does not say how many it takes."""
     kind = (fields.text("apiVersion"), fields.text("kind"))
     if kind != ("v1", "Node"):
         raise BadManifest(fields.at("kind"), f"{' '.join(kind)} is not v1 Node")
@@ -45,7 +48,7 @@ def node(fields: Fields) -> NodeSpec:
     listed = status.fields("allocatable" if "allocatable" in status else "capacity")
     made = NodeSpec(
         name=metadata.text("name"),
-        allocatable=demand(listed),
+        allocatable=tuple({POD_SLOT: pods_default, **dict(demand(listed))}.items()),
         labels=(*metadata.pairs("labels"), *_features(status)),
         taints=tuple(
             Taint(each.text("key"), each.text("value"), each.text("effect"))

@@ -132,6 +132,17 @@ def pod_needs(
     return PodNeeds(_canonical(klass, spec), pin, priority)
 
 
+def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
+    """The class of a pod that has its node: what it takes there, and what rules between pods read
+    of it. What we do not understand of where it might have gone does not matter. Raises
+    BadManifest."""
+    whole = Fields(pod)
+    metadata, spec = whole.fields("metadata"), whole.fields("spec")
+    namespace = metadata.text("namespace") or cluster.namespace
+    between = pod_between(metadata, spec, namespace, cluster.namespaces)
+    return _canonical(ClassSpec(demand=pod_requests(spec), between=between), spec)
+
+
 def node_affinity(affinity: Fields) -> tuple[Term, ...] | None:
     """The required terms; None when nothing is required. Raises BadManifest."""
     affinity.refuse_unknown((REQUIRED, PREFERRED))

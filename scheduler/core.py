@@ -27,9 +27,11 @@ from scheduler.config import SchedulerConfig
 from scheduler.explain import Explainer
 from scheduler.framework.plugin import Plugin
 from scheduler.framework.profiles import load_profiles
+from scheduler.kernels.layout import ANYWHERE
 from scheduler.placement import Placement
 from scheduler.queue import Queued, queued
 from scheduler.tables import NodeTables, Resources, Ties
+from scheduler.verdicts import Verdicts, verdicts_of
 
 DEFAULT = SchedulerConfig()
 
@@ -108,6 +110,11 @@ class SchedulerCore:
                 return []
             case _:
                 raise ValueError(f"{type(event).__name__} is no event of a scheduler now")
+
+    def verdicts(self, encoded: bytes, pin: str = "") -> Verdicts:
+        """What the rules say of each node for one replica of a class, as the tables are now."""
+        node = self._tables.statics.node_of(pin) if pin else ANYWHERE
+        return verdicts_of(self._tables, self._classes, self._classes.intern(encoded), node)
 
     def snapshot(self) -> list[Any]:
         """Nothing is durable here."""

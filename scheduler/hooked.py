@@ -77,7 +77,7 @@ class Hooked:
         profile = self._classes.profiles[klass]
         assert profile is not None
         tables, columns = self._tables, self._classes.columns
-        spec, view = self._classes.specs[klass], self._view(nodes)
+        spec, view = self._classes.specs[klass], self.view(nodes)
         feasible = mask[nodes]
         for j in range(columns.entries[klass]):
             feasible &= view.free[columns.resource[klass, j]] >= columns.amount[klass, j]
@@ -93,7 +93,8 @@ class Hooked:
         keys = tables.columns.base[nodes] + (np.minimum(total, TOTAL_MAX) << TIE_BITS)
         return np.where(feasible, keys, UNFIT).astype(np.int32)
 
-    def _view(self, nodes: NDArray[np.int64]) -> View:
+    def view(self, nodes: NDArray[np.int64]) -> View:
+        """These nodes as plugins may read them."""
         tables = self._tables
         return View(
             resources=tables.resources.numbers,

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("runtime.cli.demo", "demo", "Run everything on simulated nodes and show it live."),
     "load": ("runtime.cli.load", "load", "Load a running cell and report rates and latencies."),
     "submit": ("runtime.cli.submit", "submit", "Submit units, rollingsets, Kubernetes manifests."),
+    "what-if": ("runtime.cli.what_if", "what_if", "Say where what waits in files would go."),
     "get": ("runtime.cli.get", "get", "Show units and rollingsets, and why they wait."),
     "watch": ("runtime.cli.watch", "watch", "Follow units, or wait until they are bound or done."),
     "cancel": ("runtime.cli.cancel", "cancel", "End units and free their room."),

@@ -28,7 +28,10 @@ CACHE_VARIABLE = "GODEL_CONTROLPLANE_CACHE"
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 RELEASE = re.compile(r"\bk8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)")
 
-OURS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+OURS = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"),
+    "oracle",
+)
 PROGRAMS = (*OURS, "kwok")
 FROM_ASSETS = ("etcd", "kube-apiserver", "kubectl")
 NICE = 10

@@ -200,7 +200,6 @@ def test_a_bad_node_is_refused_by_field(case: NodeCase) -> None:
     assert refused.value.field == case.want_field
 
 
-def test_a_node_gets_pod_slots_and_its_hostname() -> None:
+def test_a_node_gets_pod_slots() -> None:
     made = node.normalise(NodeSpec("n1", (("cpu", 4000),)))
     assert dict(made.allocatable) == {"cpu": 4000, "pods": node.PODS_DEFAULT}
-    assert dict(made.labels) == {node.HOSTNAME_LABEL: "n1"}

@@ -152,6 +152,8 @@ def test_a_rollingset_by_name(godel: Godel, cell: CannedCell) -> None:
             "selector": {},
             "tolerations": [],
             "profile": "",
+            "wishes": [],
+            "features": [],
         },
         "count": 2,
     }

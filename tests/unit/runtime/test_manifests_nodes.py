@@ -28,7 +28,7 @@ def test_a_node_with_what_pods_may_have() -> None:
         "nvidia.com/gpu": 2,
         "pods": 50,
     }
-    assert dict(node.labels) == {"zone": "a", "kubernetes.io/hostname": "n1"}
+    assert dict(node.labels) == {"zone": "a"}
     assert node.taints == (Taint("gpu", "yes", "NoSchedule"),)
     assert node.unschedulable
 

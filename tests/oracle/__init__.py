@@ -1,0 +1,1 @@
+"""kube-scheduler's own plugins against our rules, over the same manifests."""

@@ -1,0 +1,93 @@
+"""Random clusters as manifests, small and crowded: every field draws from few values, so that each
+changes what is feasible for somebody.
+
+All luck comes from one generator, be it of a seed or of hypothesis.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from tests.oracle.pods import Pods
+
+Manifest = dict[str, Any]
+ZONES = ("a", "b", "c")
+NAMESPACES = ("default", "red", "blue")
+
+
+def cluster(luck: Random) -> list[Manifest]:
+    """Nodes, namespaces, priority classes, pods that run and pods that wait."""
+    nodes = [_node(luck, i) for i in range(luck.randint(2, 7))]
+    names = [node["metadata"]["name"] for node in nodes]
+    pods = Pods(luck, names)
+    made = [*nodes, *_namespaces(luck), *_priorities()]
+    made += [pods.running(i) for i in range(luck.randint(0, 8))]
+    made += [pods.waiting(i) for i in range(luck.randint(1, 6))]
+    return made
+
+
+def _node(luck: Random, number: int) -> Manifest:
+    name = f"n{number}"
+    labels = {"kubernetes.io/hostname": name} if luck.random() < 0.95 else {}
+    for key, values in (("zone", ZONES), ("disk", ("ssd", "hdd")), ("cores", ("4", "16", "x"))):
+        if luck.random() < 0.8:
+            labels[key] = luck.choice(values)
+    spec: Manifest = {}
+    if luck.random() < 0.15:
+        spec["unschedulable"] = True
+    taints = [_taint(luck) for _ in range(luck.choice((0, 0, 0, 1, 2)))]
+    if taints:
+        spec["taints"] = taints
+    allocatable = {
+        "cpu": luck.choice(("1", "2500m", "4", "0")),
+        "memory": luck.choice(("1Gi", "2500Mi", "8G")),
+        "pods": luck.choice(("1", "3", "110")),
+    }
+    for resource, amounts in (
+        ("ephemeral-storage", ("1Gi", "10Gi")),
+        ("hugepages-2Mi", ("4Mi", "64Mi")),
+        ("example.com/gpu", ("1", "4")),
+    ):
+        if luck.random() < 0.5:
+            allocatable[resource] = luck.choice(amounts)
+    status: Manifest = {"allocatable": allocatable}
+    if luck.random() < 0.3:
+        status["declaredFeatures"] = luck.sample(FEATURES, luck.randint(1, len(FEATURES)))
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": spec,
+        "status": status,
+    }
+
+
+FEATURES = ["RestartAllContainersOnContainerExits", "UserNamespacesHostNetworkSupport"]
+
+
+def _taint(luck: Random) -> Manifest:
+    effect = luck.choice(("NoSchedule", "NoExecute", "PreferNoSchedule"))
+    return {"key": luck.choice(("k", "l")), "value": luck.choice(("", "v")), "effect": effect}
+
+
+def _namespaces(luck: Random) -> list[Manifest]:
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"team": luck.choice(("x", "y"))}},
+        }
+        for name in NAMESPACES
+    ]
+
+
+def _priorities() -> list[Manifest]:
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": "high"},
+            "value": 1000,
+        }
+    ]
