@@ -11,9 +11,10 @@ PROTO_TOOLS := grpcio-tools==1.76.0 mypy-protobuf==5.1.0
 PROTO_VENV := build/proto-venv-$(shell echo $(PROTO_TOOLS) | cksum | cut -d' ' -f1)
 
 SEEDS ?= 200
+FROM ?= 0
 NODES ?= 10
 
-.PHONY: venv format check test sim mutants bench bench-k8s demo cluster proto clean
+.PHONY: venv format check test sim oracle mutants bench bench-k8s demo cluster proto clean
 
 venv: $(VENV)
 
@@ -35,6 +36,9 @@ test: $(VENV)
 
 sim: $(VENV)
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds 0:$(SEEDS))
+
+oracle: $(VENV)
+	$(BIN)/python -m tests.oracle --seeds $(SEEDS) --from $(FROM)
 
 mutants: $(VENV)
 	$(BIN)/python -m tests.simulation.mutants

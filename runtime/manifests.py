@@ -125,7 +125,7 @@ class _Reader:
             raise unimplemented(fields.at("kind"), f"{' '.join(kind)} is none of {known}")
 
     def _pod(self, place: str, fields: Fields) -> None:
-        needs = self._needs(fields.values)
+        needs = self._needs(place, fields.values)
         self._add(place, fields, self._key(fields), _group(needs), needs.priority)
 
     def _replicas(self, place: str, fields: Fields) -> None:
@@ -161,7 +161,7 @@ class _Reader:
         if count > PODS_MAX:
             raise BadManifest(spec.path, f"asks for {count} pods, limit {PODS_MAX}")
         path = spec.at("template")
-        needs = self._needs(self._template(fields), path)
+        needs = self._needs(place, self._template(fields), path)
         key = self._key(fields)
         minimum = _gang_minimum(fields, count)
         if not count:
@@ -190,8 +190,10 @@ class _Reader:
         self._once(place, metadata.at("name"), f"rollingset/{name}")
         self.submission.rollingsets.append(made)
 
-    def _needs(self, pod: Any, path: str = "") -> PodNeeds:
-        return pod_needs(pod, path, cluster=self._cluster)
+    def _needs(self, place: str, pod: Any, path: str = "") -> PodNeeds:
+        needs = pod_needs(pod, path, cluster=self._cluster)
+        self._warn(place, *(f"{wish}: a wish, ignored" for wish in needs.unscored))
+        return needs
 
     def _template(self, fields: Fields) -> dict[str, Any]:
         """A workload's template with the namespace that its pods get."""

@@ -19,29 +19,48 @@ from cell.between import (
     is_selected,
 )
 from cell.requirements import Operator, Requirement
-from runtime.fields import BadManifest, Fields
+from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_requests import is_restartable
 
 Namespaces = Mapping[str, Mapping[str, str]]
 """Labels of namespaces, by name."""
+REPLICA_KEYS = frozenset(
+    (
+        *("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"),
+        *("batch.kubernetes.io/job-completion-index", "batch.kubernetes.io/controller-uid"),
+        *("batch.kubernetes.io/job-name", "controller-uid", "job-name"),
+    )
+)
+"""Labels that controllers give each pod, or each of many jobs, anew: with them nearly every pod
+would be a class of its own."""
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 NAME_LABEL = "kubernetes.io/metadata.name"
 """Label that every namespace has."""
 
 
-def pod_between(metadata: Fields, spec: Fields, namespace: str, namespaces: Namespaces) -> Between:
-    """What the pod of that namespace says. Raises BadManifest."""
+def pod_between(
+    metadata: Fields, spec: Fields, namespace: str, namespaces: Namespaces | None, *, is_held: bool
+) -> Between:
+    """What the pod of that namespace says. Raises BadManifest.
+
+    Without `namespaces`, as long as an API server's are not followed, selectors of namespaces are
+    refused, or for a pod that is there (`is_held`) taken to mean all; labels of REPLICA_KEYS are
+    left out, and so are not to be read.
+    """
     affinity = spec.fields("affinity")
-    reader = _Reader(metadata, namespace, namespaces)
+    reader = _Reader(metadata, namespace, namespaces, is_held=is_held)
     attract, repel = affinity.fields("podAffinity"), affinity.fields("podAntiAffinity")
     for each in (attract, repel):
         each.refuse_unknown((REQUIRED, PREFERRED))
     wishes = [reader.wish(each, 1) for each in attract.each(PREFERRED)]
     wishes += [reader.wish(each, -1) for each in repel.each(PREFERRED)]
+    labels = metadata.pairs("labels")
+    if namespaces is None:
+        labels = tuple((key, value) for key, value in labels if key not in REPLICA_KEYS)
     return Between(
         namespace=namespace,
-        labels=metadata.pairs("labels"),
+        labels=labels,
         affinity=tuple(reader.term(each) for each in attract.each(REQUIRED)),
         anti_affinity=tuple(reader.term(each) for each in repel.each(REQUIRED)),
         wishes=tuple(wishes),
@@ -68,7 +87,10 @@ def host_ports(spec: Fields) -> tuple[HostPort, ...]:
 class _Reader:
     """Reads the terms of one pod."""
 
-    def __init__(self, metadata: Fields, namespace: str, namespaces: Namespaces) -> None:
+    def __init__(
+        self, metadata: Fields, namespace: str, namespaces: Namespaces | None, *, is_held: bool
+    ) -> None:
+        self._is_held = is_held
         self._labels = dict(metadata.pairs("labels"))
         self._namespace = namespace
         self._namespaces = namespaces
@@ -113,7 +135,13 @@ class _Reader:
     def _selector(self, fields: Fields) -> tuple[Requirement, ...] | None:
         if fields.raw("labelSelector") is None:
             return None
-        return label_selector(fields.fields("labelSelector"))
+        selector = label_selector(fields.fields("labelSelector"))
+        read = {requirement.key for requirement in selector} | {*fields.texts("matchLabelKeys")}
+        unread = sorted(read & REPLICA_KEYS)
+        if unread and self._namespaces is None and not self._is_held:
+            reason = f"labels that each pod has anew are not read yet: {unread[0]}"
+            raise unimplemented(fields.at("labelSelector"), reason)
+        return selector
 
     def _meant(self, fields: Fields) -> tuple[str, ...] | None:
         """Names of the namespaces that a term is about; None for all."""
@@ -121,8 +149,11 @@ class _Reader:
         if fields.raw("namespaceSelector") is None:
             return named or (self._namespace,)
         selector = label_selector(fields.fields("namespaceSelector"))
-        if not selector:
+        if not selector or (self._namespaces is None and self._is_held):
             return None
+        if self._namespaces is None:
+            reason = "labels of namespaces are not followed yet: name the namespaces"
+            raise unimplemented(fields.at("namespaceSelector"), reason)
         found = [
             name
             for name, labels in self._namespaces.items()

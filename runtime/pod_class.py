@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cell.between import NOTHING
 from cell.classes import ClassSpec, NodeWish, Toleration, normalise
 from cell.requirements import BadSpec, Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
@@ -82,8 +83,8 @@ class Cluster(msgspec.Struct, frozen=True):
 
     priorities: Mapping[str, int] = msgspec.field(default_factory=lambda: PRIORITIES)
     """Values of priority classes by name, "" for pods that name none."""
-    namespaces: Namespaces = {}
-    """Those that selectors of namespaces may mean."""
+    namespaces: Namespaces | None = msgspec.field(default_factory=dict)
+    """Those that selectors of namespaces may mean; None: they are not known."""
     namespace: str = "default"
     """Stands in where a pod names none."""
 
@@ -97,6 +98,17 @@ class PodNeeds(msgspec.Struct, frozen=True):
     klass: ClassSpec
     pin: str = ""
     priority: int = 0
+
+    @property
+    def unscored(self) -> tuple[str, ...]:
+        """Wishes of the class that no score heeds yet."""
+        between = self.klass.between or NOTHING
+        found = {
+            "preferred node affinity": bool(self.klass.wishes),
+            "preferred affinity to other pods": bool(between.wishes),
+            "topology spread with ScheduleAnyway": not all(s.is_required for s in between.spread),
+        }
+        return tuple(name for name, is_said in found.items() if is_said)
 
 
 def pod_needs(
@@ -125,7 +137,11 @@ def pod_needs(
         wishes=tuple(_node_wish(each) for each in affinity.each(PREFERRED)),
         features=_features(spec),
         between=pod_between(
-            metadata, spec, metadata.text("namespace") or cluster.namespace, cluster.namespaces
+            metadata,
+            spec,
+            metadata.text("namespace") or cluster.namespace,
+            cluster.namespaces,
+            is_held=False,
         ),
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
@@ -139,7 +155,7 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    between = pod_between(metadata, spec, namespace, cluster.namespaces)
+    between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
     return _canonical(ClassSpec(demand=pod_requests(spec), between=between), spec)
 
 

@@ -24,6 +24,7 @@ SHORT_SEEDS = "0:40"
 FULL_SEEDS = "0:1000"
 SHORT_SECOND_HOME_SEEDS = "1000000:1000008"
 FULL_SECOND_HOME_SEEDS = "1000000:1000300"
+ORACLE_SEEDS = 1000
 BUILD = (PYTHON, "-m", "tests.controlplane.build")
 BUILD_LOG = ROOT / "build" / "controlplane.log"
 PYTEST_SUMMARY = re.compile(r"^=+ .*\bin \d+\.\d+s.* =+$")
@@ -65,6 +66,7 @@ def parts(is_short: bool) -> list[Part]:
         Part("second home", (*simulation, second_seeds)),
         Part("mutants", (PYTHON, "-m", "tests.simulation.mutants", "--first-seeds"), False),
         Part("control plane", BUILD, False),
+        Part("oracle", (PYTHON, "-m", "tests.oracle", "--seeds", str(ORACLE_SEEDS)), False),
         Part("integration", (*pytest, "tests/integration"), False),
     ]
     return [part for part in every if part.is_short or not is_short]

@@ -14,14 +14,12 @@ import msgspec
 from cell.classes import ClassSpec, normalise
 from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
-from cell.requirements import BadSpec
 from cell.unit import uid_of
 from runtime.fields import BadManifest, Fields
 from runtime.kubernetes.api import Meta
 from runtime.kubernetes.podgroups import group_of
 from runtime.node_manifest import node
-from runtime.pod_class import PodNeeds, pod_needs
-from runtime.pod_requests import pod_requests
+from runtime.pod_class import Cluster, PodNeeds, held_class, pod_needs
 
 
 class _Meta(Meta):
@@ -68,6 +66,8 @@ _CONDITIONS = msgspec.json.Decoder(list[_Condition])
 SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
 _DEMAND_UNKNOWN = ClassSpec()
+LIVE = Cluster(namespaces=None)
+"""Of an API server's namespaces and priority classes only what pods themselves say is known."""
 Uid = tuple[int, int]
 
 
@@ -191,16 +191,16 @@ def _read_spec(name: Name, raw: msgspec.Raw | bytes, *, is_ours: bool) -> _Spec:
     pod, refusal = msgspec.json.decode(raw), ""
     if is_ours:
         try:
-            needs = pod_needs(pod, is_admitted=True)
+            needs = pod_needs(pod, cluster=LIVE, is_admitted=True)
             return _Spec(needs.klass.encoded(), _unit(name, needs, _gang(name, raw)))
         except BadManifest as error:
             refusal = str(error)
     try:
-        demand = normalise(ClassSpec(demand=pod_requests(Fields(pod, "").fields("spec"))))
-    except (BadManifest, BadSpec) as error:
+        held = held_class(pod, LIVE)
+    except BadManifest as error:
         # It has been admitted, so what we cannot read is rare; it takes a slot at least.
         return _Spec(normalise(_DEMAND_UNKNOWN).encoded(), None, refusal or str(error))
-    return _Spec(demand.encoded(), None, refusal)
+    return _Spec(held.encoded(), None, refusal)
 
 
 def _gang(name: Name, raw: msgspec.Raw | bytes) -> str:

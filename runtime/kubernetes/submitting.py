@@ -65,14 +65,17 @@ class Submitting:
         self._put(Answered(call.call, code, why=why))
 
     async def _create(self, call: Create) -> tuple[Code, str]:
-        name = name_of(call.unit.key)
+        name, spec = name_of(call.unit.key), spec_of(call.unit)
+        if unit_of(call.unit.key, spec) != call.unit:
+            why = "units here cannot have wishes, features or rules between replicas yet"
+            return Code.GONE, why
         if call.is_known:
             return await self._compare(call, name)
         body = {
             "apiVersion": GROUP_VERSION,
             "kind": KIND,
             "metadata": {"name": name},
-            "spec": spec_of(call.unit),
+            "spec": spec,
         }
         try:
             reply = await self._api.call("POST", self._path, msgspec.json.encode(body))

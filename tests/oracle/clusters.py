@@ -53,7 +53,7 @@ def _node(luck: Random, number: int) -> Manifest:
             allocatable[resource] = luck.choice(amounts)
     status: Manifest = {"allocatable": allocatable}
     if luck.random() < 0.3:
-        status["declaredFeatures"] = luck.sample(FEATURES, luck.randint(1, len(FEATURES)))
+        status["declaredFeatures"] = sorted(luck.sample(FEATURES, luck.randint(1, 2)))
     return {
         "apiVersion": "v1",
         "kind": "Node",

@@ -79,10 +79,11 @@ class Pods:
     def _container(self) -> Manifest:
         luck = self._luck
         made: Manifest = {"name": f"c{luck.randrange(1 << 30)}", "image": "i"}
-        resources: Manifest = {}
+        resources: dict[str, Manifest] = {}
         for kind in ("requests", "limits"):
             if luck.random() < 0.5:
                 resources[kind] = self._amounts()
+        _make_equal(resources)
         if resources:
             made["resources"] = resources
         if luck.random() < 0.25:
@@ -254,3 +255,14 @@ class Pods:
         if luck.random() < 0.2 and "labelSelector" in made:
             made["matchLabelKeys"] = ["tier"]
         return made
+
+
+def _make_equal(resources: dict[str, Manifest]) -> None:
+    """Huge pages and devices are asked for by a limit, and requests are no other, as the API server
+    demands."""
+    limits, requests = resources.get("limits", {}), resources.get("requests", {})
+    for name in ("hugepages-2Mi", "example.com/gpu"):
+        if name in requests:
+            resources.setdefault("limits", limits)[name] = requests[name]
+        elif name in limits and requests:
+            requests[name] = limits[name]

@@ -78,7 +78,8 @@ func read(files []string) (*cluster, error) {
 		if err != nil {
 			return nil, err
 		}
-		reader := yaml.NewYAMLReader(bufioReader(content))
+		// The reader loses a last line without an end whose length is a multiple of its buffer.
+		reader := yaml.NewYAMLReader(bufioReader(append(content, 10)))
 		for number := 1; ; number++ {
 			document, err := reader.Read()
 			if err == io.EOF {
