@@ -1,0 +1,193 @@
+"""Counters followed by deltas against a recount, and the kernel's verdicts against a dumb twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cell.between import Between, HostPort, PodTerm, Selector, Spread, is_meant, is_selected
+from cell.classes import ClassSpec, normalise
+from cell.fit.neighbours import Neighbours
+from cell.fit.static import StaticNodes
+from cell.node import NodeSpec
+from cell.node import normalise as node_form
+from cell.reasons import Reason
+from cell.requirements import Operator, Requirement
+from tests.unit.fit.tables import put_nodes
+
+ZONES = st.sampled_from(["", "a", "b", "c"])
+APPS = st.sampled_from(["x", "y"])
+KEYS = st.sampled_from(["zone", "name"])
+
+
+def _selector(app: str) -> tuple[Requirement, ...]:
+    return (Requirement("app", Operator.IN, (app,)),)
+
+
+SELECTORS: st.SearchStrategy[Selector] = st.one_of(
+    st.none(), st.just(()), st.builds(_selector, APPS)
+)
+TERMS = st.builds(PodTerm, KEYS, SELECTORS, st.sampled_from([None, ("n",), ("m", "n")]))
+SPREADS = st.builds(Spread, KEYS, st.integers(1, 2), SELECTORS, domains_min=st.integers(1, 3))
+PORTS = st.builds(HostPort, st.just(80), st.sampled_from(["TCP", "UDP"]))
+
+
+def _class(namespace: str, app: str, **rules: object) -> ClassSpec:
+    made = Between(namespace, (("app", app),), **rules)  # type: ignore[arg-type]
+    return normalise(ClassSpec(between=made))
+
+
+CLASSES = st.builds(
+    _class,
+    st.sampled_from(["n", "m"]),
+    APPS,
+    affinity=st.lists(TERMS, max_size=2).map(tuple),
+    anti_affinity=st.lists(TERMS, max_size=2).map(tuple),
+    spread=st.lists(SPREADS, max_size=2).map(tuple),
+    ports=st.lists(PORTS, max_size=1).map(tuple),
+)
+BOOLS: st.SearchStrategy[bool] = st.booleans()
+Nodes = list[dict[str, str]]
+Replicas = list[tuple[int, int, bool]]
+"""Node, class, and whether it is leaving."""
+
+
+@given(
+    st.lists(ZONES, min_size=1, max_size=5),
+    st.lists(CLASSES, min_size=1, max_size=4),
+    st.data(),
+)
+def test_verdicts_follow_whoever_comes_and_goes(
+    zones: list[str], classes: list[ClassSpec], data: st.DataObject
+) -> None:
+    statics = StaticNodes()
+    specs = [_node(i, zone) for i, zone in enumerate(zones)]
+    put_nodes(statics, dict(enumerate(specs)))
+    neighbours = Neighbours(statics)
+    there = list[tuple[int, int, bool]]()
+    for _ in range(data.draw(st.integers(1, 6))):
+        learnt = data.draw(st.integers(1, len(classes)))
+        for klass in range(learnt):
+            neighbours.learn(klass, classes[klass])
+        is_going = data.draw(BOOLS)
+        if there and is_going:
+            node, klass, is_leaving = there.pop(data.draw(st.integers(0, len(there) - 1)))
+            _move(neighbours, node, klass, -1, -int(is_leaving))
+        else:
+            node = data.draw(st.integers(0, len(specs) - 1))
+            klass = data.draw(st.integers(0, learnt - 1))
+            is_leaving = data.draw(BOOLS)
+            there.append((node, klass, is_leaving))
+            _move(neighbours, node, klass, 1, int(is_leaving))
+        if data.draw(st.booleans()):
+            neighbours.prepare(list(range(learnt)))
+    for klass in range(len(classes)):
+        neighbours.learn(klass, classes[klass])
+    neighbours.prepare(list(range(len(classes))))
+    for klass, spec in enumerate(classes):
+        assert spec.between is not None
+        labels = [dict(each.labels) for each in specs]
+        want = [
+            _is_allowed(spec.between, node, labels, there, classes) for node in range(len(specs))
+        ]
+        why = neighbours.reasons(klass)
+        assert [each == 0 for each in why.tolist()] == want
+        assert [neighbours.reason(klass, node) == 0 for node in range(len(specs))] == want
+
+
+def _node(number: int, zone: str) -> NodeSpec:
+    labels = {"name": f"n{number}", **({"zone": zone} if zone else {})}
+    return node_form(NodeSpec(f"n{number}", labels=tuple(labels.items())))
+
+
+def _move(neighbours: Neighbours, node: int, klass: int, count: int, leaving: int) -> None:
+    at, of, many, gone = (np.array([each], np.int64) for each in (node, klass, count, leaving))
+    neighbours.add(at, of, many, gone, generation=1)
+
+
+def _is_allowed(
+    mine: Between, node: int, labels: Nodes, there: Replicas, classes: list[ClassSpec]
+) -> bool:
+    """The rules as prose would have them, by scanning all replicas."""
+    others = [(n, classes[k].between or Between(), leaving) for n, k, leaving in there]
+    here = [between for n, between, _ in others if n == node]
+    ports = {port for between in here for port in between.ports}
+    return (
+        not ports & {*mine.ports}
+        and _is_drawn(mine, labels[node], labels, others)
+        and not any(_has(term, labels[node], labels, others) for term in mine.anti_affinity)
+        and not any(
+            _shares(term.key, labels[node], labels[n])
+            and is_meant(term, mine.namespace, dict(mine.labels))
+            for n, between, _ in others
+            for term in between.anti_affinity
+        )
+        and all(_is_even(mine, each, node, labels, others) for each in mine.spread)
+    )
+
+
+Others = list[tuple[int, Between, bool]]
+
+
+def _shares(key: str, one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    return key in one and one[key] == other.get(key)
+
+
+def _means(term: PodTerm, between: Between) -> bool:
+    return is_meant(term, between.namespace, dict(between.labels))
+
+
+def _has(term: PodTerm, here: Mapping[str, str], labels: Nodes, others: Others) -> bool:
+    return any(
+        _shares(term.key, here, labels[n]) and _means(term, between) for n, between, _ in others
+    )
+
+
+def _is_drawn(mine: Between, here: Mapping[str, str], labels: Nodes, others: Others) -> bool:
+    terms = mine.affinity
+    if not terms:
+        return True
+    if any(term.key not in here for term in terms):
+        return False
+    meant = [(n, b) for n, b, _ in others if all(_means(term, b) for term in terms)]
+    seen = [n for n, _ in meant if any(term.key in labels[n] for term in terms)]
+    if not seen and all(_means(term, mine) for term in terms):
+        return True
+    return all(any(_shares(term.key, here, labels[n]) for n, _ in meant) for term in terms)
+
+
+def _is_even(mine: Between, spread: Spread, node: int, labels: Nodes, others: Others) -> bool:
+    keys = [each.key for each in mine.spread]
+    if spread.key not in labels[node]:
+        return False
+    eligible = [n for n in range(len(labels)) if all(key in labels[n] for key in keys)]
+    counts = {labels[n][spread.key]: 0 for n in eligible}
+    for n, between, is_leaving in others:
+        is_counted = n in eligible and not is_leaving and between.namespace == mine.namespace
+        if is_counted and spread.selector and is_selected(spread.selector, dict(between.labels)):
+            counts[labels[n][spread.key]] += 1
+    least = min(counts.values(), default=0) if len(counts) >= spread.domains_min else 0
+    itself = int(is_selected(spread.selector, dict(mine.labels)))
+    return counts.get(labels[node][spread.key], 0) + itself - least <= spread.max_skew
+
+
+def test_kinds_of_checks_are_reasons() -> None:
+    from cell.fit import counting
+
+    kinds = (
+        counting.R_PORT,
+        counting.R_AFFINITY,
+        counting.R_ANTI_AFFINITY,
+        counting.R_HELD,
+        counting.R_SPREAD,
+    )
+    assert kinds == (
+        Reason.HOST_PORT,
+        Reason.POD_AFFINITY,
+        Reason.POD_ANTI_AFFINITY,
+        Reason.HELD_ANTI_AFFINITY,
+        Reason.TOPOLOGY_SPREAD,
+    )
