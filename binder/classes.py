@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from binder.kernels.layout import NONE, Classes, copy_corner
+from cell.between import Between
 from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode, normalise
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, rules_of
@@ -37,6 +38,7 @@ class ClassTable:
         self._resources = numbers
         self._numbers: dict[bytes, int] = {}
         self._unresolved: list[int] = []
+        self._said: dict[Between | None, int] = {None: 0}
 
     def intern(self, encoded: bytes) -> int:
         """The number of a class by its canonical form; NONE when it is none."""
@@ -95,6 +97,7 @@ class ClassTable:
         if encoded:
             self._numbers[encoded] = klass
         self.columns.is_read[klass] = spec.between is not None
+        self.columns.said[klass] = self._said.setdefault(spec.between, len(self._said))
         self._neighbours.learn(klass, spec)
         self._set_demand(klass)
         if self._is_unresolved(klass):
@@ -201,4 +204,5 @@ def _columns(size: int) -> Classes:
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
         is_read=np.zeros(size, np.bool_),
+        said=np.zeros(size, np.int32),
     )

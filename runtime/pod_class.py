@@ -150,13 +150,17 @@ def pod_needs(
 
 def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     """The class of a pod that has its node: what it takes there, and what rules between pods read
-    of it. What we do not understand of where it might have gone does not matter. Raises
-    BadManifest."""
+    of it, as far as we understand it. Where else it might have gone does not matter. Raises
+    BadManifest if it is not known what it takes."""
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
-    return _canonical(ClassSpec(demand=pod_requests(spec), between=between), spec)
+    taken = ClassSpec(demand=pod_requests(spec))
+    try:
+        between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
+        return _canonical(msgspec.structs.replace(taken, between=between), spec)
+    except BadManifest:
+        return _canonical(taken, spec)
 
 
 def node_affinity(affinity: Fields) -> tuple[Term, ...] | None:

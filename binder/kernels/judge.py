@@ -250,6 +250,8 @@ def judge_amend(
 ) -> tuple[int, int, int]:
     """Judge one unit's amendment: (swaps so far, 0 or reason, refusing claim).
 
+    A class that says something else of others is not swapped in: they were placed by the old one.
+
     rows[i] = command row with group[i] and klass[i]. What the swaps take stays charged until
     `undo_swaps`; all of the unit are done before room is looked at, for one replica may take on its
     node what another gives up there. When they do not fit they are given back at once.
@@ -267,7 +269,7 @@ def judge_amend(
                 new = old
             if new != old:
                 node = claims.node[claim]
-                if _is_unknown(classes, new):
+                if _is_unknown(classes, new) or classes.said[old] != classes.said[new]:
                     undo_swaps(swaps, begin, at, claims, nodes, classes)
                     return begin, R_CONFLICT, claim
                 charge(nodes, classes, old, node, -1, 0)

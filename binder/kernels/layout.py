@@ -82,6 +82,8 @@ class Classes(NamedTuple):
     """[klass, entry]"""
     is_read: Bits
     """[klass]: rules between replicas read it."""
+    said: I32
+    """[klass]: number of what it says of others; 0 for nothing."""
 
 
 class Pool(NamedTuple):

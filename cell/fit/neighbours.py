@@ -118,6 +118,8 @@ class Neighbours:
         return judge_node(self.columns, klass, node)
 
     def _moved(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
+        # 1. A node comes. 2. Somebody is on it. 3. The columns have no domain of it yet.
+        self._is_stale |= self._changes != self._statics.changes
         if not self._is_stale and len(self.columns.at):
             move_all(self.columns, klasses, nodes, counts, leaving)
 

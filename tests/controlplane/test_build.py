@@ -29,7 +29,7 @@ CASES = [
     Case(
         "assets are used",
         assets=("etcd", "kube-apiserver", "kubectl"),
-        want_built={"kube-controller-manager", "kube-scheduler", "kwok"},
+        want_built={"oracle", "kube-controller-manager", "kube-scheduler", "kwok"},
     ),
     Case("assets that lack one have it built", assets=("etcd",), want_built={*PROGRAMS} - {"etcd"}),
 ]

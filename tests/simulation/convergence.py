@@ -172,6 +172,7 @@ def _amending(
         more.subtract(room.demand_of(new.klass))
         node = specs.get(claim.node)
         is_fitting &= node is not None and room.is_allowed(node, new.klass, new.pin)
+        is_fitting &= new.klass.between == old.klass.between
     if is_fitting and all(amount >= 0 for more in left.values() for amount in more.values()):
         yield Broken("what fits is bound", f"the amendment of {view.key} fits", promise.key)
 
@@ -198,6 +199,7 @@ def _tables(world: Healed, free: dict[str, room.Amounts]) -> Iterator[Broken]:
             yield Broken("schedulers follow the ledger", f"{node.name} is not ready")
             continue
         for name, amounts in free.items():
+            amounts = room.without_ports(amounts)
             shown = {r: seen.get(name, {}).get(r, 0) for r in amounts}
             if shown != amounts:
                 text = f"{node.name} sees {shown} free on {name}, it is {amounts}"

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from cell.between import Between, HostPort
 from cell.classes import ClassSpec, Toleration, normalise
 from cell.node import NodeSpec, Taint
 from cell.requirements import Operator, Requirement, Term
 from cell.unit import GroupSpec, UnitSpec
+from tests.simulation.room import PORT_NUMBER
 from tests.simulation.world import World
 
 GIB = 1 << 30
@@ -98,8 +100,11 @@ def drawn_classes(world: World) -> list[ClassSpec]:
         ClassSpec(tolerations=(Toleration(DEDICATED, "Equal", zone, "NoSchedule"),)),
         ClassSpec(profile="pack"),
     ]
+    ports = Between(ports=(HostPort(PORT_NUMBER),))
+    is_porting = luck.random() < 0.4
     plain = [ClassSpec() for _ in range(luck.choice((2, 3, 5)))]
     chosen = plain + luck.sample(rules, luck.choice((1, 2, 4)))
+    chosen += [ClassSpec(between=ports)] * is_porting
     classes = [normalise(msgspec.structs.replace(c, demand=_amounts(world))) for c in chosen]
     return list(dict.fromkeys(classes))
 

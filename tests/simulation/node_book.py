@@ -79,6 +79,7 @@ class NodeBook:
 def _matches(node: NodeSpec | None, view: NodeView | None) -> bool:
     if node is None or view is None:
         return node is None and view is None
-    offers = {name: amount for name, amount in room.allocatable_of(node).items() if amount}
+    known = room.without_ports(room.allocatable_of(node))
+    offers = {name: amount for name, amount in known.items() if amount}
     shown = {name: amount for name, amount in view.allocatable.items() if amount}
     return offers == shown and node.unschedulable == view.is_cordoned

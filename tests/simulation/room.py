@@ -1,7 +1,8 @@
 """The auditor's own, dumb idea of what fits where: plain dictionaries, one node at a time.
 
 It shares nothing with `cell.fit`. It knows the rules the simulated load uses: amounts, pod slots,
-selectors, affinity with In, NotIn, Exists and DoesNotExist, taints, cordon and pins.
+selectors, affinity with In, NotIn, Exists and DoesNotExist, taints, cordon, pins and one port of
+the host, which is an amount to it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ from cell.requirements import Requirement
 from cell.unit import GroupSpec
 
 Amounts = dict[str, int]
+PORT = "port"
+PORT_NUMBER = 80
+"""The one port of the host that the simulated load knows."""
 
 
 def demand_of(klass: ClassSpec) -> Amounts:
-    """What one replica takes, its pod slot included."""
-    return {**dict(klass.demand), "pods": 1}
+    """What one replica takes, its pod slot and its ports of the host included."""
+    ports = klass.between.ports if klass.between else ()
+    return {**dict(klass.demand), "pods": 1, **{f"{PORT} {each.number}": 1 for each in ports}}
 
 
 def allocatable_of(node: NodeSpec) -> Amounts:
-    """What a node offers."""
-    return {"pods": 110, **dict(node.allocatable)}
+    """What a node offers: of each port one."""
+    return {"pods": 110, f"{PORT} {PORT_NUMBER}": 1, **dict(node.allocatable)}
+
+
+def without_ports(amounts: Amounts) -> Amounts:
+    """What tables of amounts show."""
+    return {name: amount for name, amount in amounts.items() if not name.startswith(PORT)}
 
 
 def has_room(free: Amounts, demand: Amounts) -> bool:
