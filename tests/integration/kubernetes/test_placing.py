@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.controlplane.cluster import ControlPlane
-from tests.integration.kubernetes.pods import a_pod
+from tests.integration.kubernetes.pods import OURS, a_pod
 from tests.integration.kubernetes.services import Services
 from tests.waiting import until
 
@@ -48,3 +48,47 @@ async def test_pods_at_the_limits_of_the_api_server_are_placed(
     for pod in (many, odd, a_pod("n" * 253)):
         control_plane.admin.create(f"/api/v1/namespaces/{namespace}/pods", pod)
     assert len(await running(control_plane, namespace, 3)) == 3
+
+
+async def test_pods_that_keep_apart_share_no_node(
+    control_plane: ControlPlane, services: Services, namespace: str
+) -> None:
+    """One that is left over says why, and is placed when another goes."""
+    nodes = control_plane.admin.get("/api/v1/nodes")["items"]
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    for i in range(len(nodes) + 1):
+        pod = a_pod(f"p{i}", cpu="1m")
+        pod["metadata"]["labels"] = {"app": "apart"}
+        term = {
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": {"app": "apart"}},
+        }
+        required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+        pod["spec"]["affinity"] = {"podAntiAffinity": required}
+        control_plane.admin.create(path, pod)
+    pods = await running(control_plane, namespace, len(nodes))
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == len(nodes)
+
+    async def said() -> str:
+        (left,) = [p for p in pods_of(control_plane, namespace) if "nodeName" not in p["spec"]]
+        told = [c for c in left["status"].get("conditions", ()) if c["type"] == "PodScheduled"]
+        return str(told[0].get("message", "")) if told else ""
+
+    assert "anti-affinity" in await until("the pod left over says why", said, 30.0)
+    control_plane.admin.delete(f"{path}/{pods[0]['metadata']['name']}")
+    await running(control_plane, namespace, len(nodes))
+
+
+async def test_a_port_of_a_node_is_given_once(
+    control_plane: ControlPlane, services: Services, namespace: str
+) -> None:
+    """Also when kube-scheduler's pods, which it bound, have it."""
+    nodes = control_plane.admin.get("/api/v1/nodes")["items"]
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    for i in range(len(nodes)):
+        pod = a_pod(f"p{i}", cpu="1m", scheduler="default-scheduler" if i % 2 else OURS)
+        pod["spec"]["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 8080}]
+        control_plane.admin.create(path, pod)
+        await running(control_plane, namespace, i + 1)
+    pods = await running(control_plane, namespace, len(nodes))
+    assert len({pod["spec"]["nodeName"] for pod in pods}) == len(nodes)
