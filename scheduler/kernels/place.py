@@ -128,8 +128,12 @@ def best_of(tops: I32, blocks: int) -> int:
 
 @bare_njit
 def best_beside(counts: Counts, slots: Slots, slot: int, count: int) -> int:
-    """The largest key of a slot among nodes that the rules between replicas allow."""
+    """The largest key of a slot among nodes that the rules between replicas allow.
+
+    Nodes beyond those that are counted only fill the last block.
+    """
     keys, why = slots.keys[slot], counts.why
+    count = min(count, len(why))
     judge(counts, slots.klass[slot], count, why)
     best = np.int32(-1)
     for node in range(count):
