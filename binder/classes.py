@@ -204,5 +204,6 @@ def _columns(size: int) -> Classes:
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
         is_read=np.zeros(size, np.bool_),
+        has_checks=np.zeros(size, np.bool_),
         said=np.zeros(size, np.int32),
     )

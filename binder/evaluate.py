@@ -16,7 +16,6 @@ from binder.kernels.judge import know, take_room
 from binder.kernels.layout import NONE, SKIP, read_only
 from binder.ledger import Ledger
 from binder.records import Journal
-from cell.fit.counting import Counts
 from cell.fit.static import rules_of, verdicts
 from cell.messages import NO_NODE
 from cell.reasons import Reason
@@ -83,7 +82,7 @@ def evaluate(
         _gate_nodes(ledger, masks, rows, klass, node, gates)
     verdict, culprit = np.empty(len(rows), np.uint8), np.empty(len(first), np.int64)
     columns = ledger.classes.columns
-    counts, has_checks = _look_around(ledger, klass)
+    _look_around(ledger, klass)
     take_room(
         starts,
         gates.verdict,
@@ -97,9 +96,9 @@ def evaluate(
         columns.entries,
         columns.resource,
         columns.amount,
-        counts,
+        ledger.neighbours.columns,
         columns.is_read,
-        has_checks,
+        columns.has_checks,
         verdict,
         culprit,
     )
@@ -114,16 +113,15 @@ def evaluate(
     return Judged(journal.take(kept), is_lost, rows.min[kept], rows.attempt[kept])
 
 
-def _look_around(ledger: Ledger, klass: NDArray[np.int32]) -> tuple[Counts, Bits]:
-    """Who is where, and by class whether that says where one of the plan's may be."""
-    has_checks = np.zeros(len(ledger.classes.columns.entries), np.bool_)
+def _look_around(ledger: Ledger, klass: NDArray[np.int32]) -> None:
+    """Make what rules between replicas say right for the plan's classes."""
     neighbours = ledger.neighbours
     if neighbours.is_needed:
         named = np.flatnonzero(np.bincount(klass)).tolist()
         ledger.follow_moves()
         neighbours.prepare(named)
-        has_checks[named] = [neighbours.has_checks(each) for each in named]
-    return neighbours.columns, has_checks
+        has_checks = [neighbours.has_checks(each) for each in named]
+        ledger.classes.columns.has_checks[named] = has_checks
 
 
 def units_of(uid_hi: NDArray[np.uint64], uid_lo: NDArray[np.uint64]) -> tuple[Rows, Bits]:

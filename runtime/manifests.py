@@ -50,7 +50,12 @@ def submission(documents: Iterable[Document], namespace: str = "default") -> Sub
     `namespace` stands in where a Kubernetes manifest names none.
     """
     listed = flat(documents)
-    made = _Reader(cluster_of(listed, namespace))
+    return submission_in(cluster_of(listed, namespace), listed)
+
+
+def submission_in(cluster: Cluster, listed: Iterable[tuple[str, Fields]]) -> Submission:
+    """What objects ask for in a cluster. Raises BadManifest."""
+    made = _Reader(cluster)
     for place, fields in listed:
         with said_of(place):
             made.read(place, fields)

@@ -82,6 +82,8 @@ class Classes(NamedTuple):
     """[klass, entry]"""
     is_read: Bits
     """[klass]: rules between replicas read it."""
+    has_checks: Bits
+    """[klass]: rules between replicas say where it may be; right for the classes being judged."""
     said: I32
     """[klass]: number of what it says of others; 0 for nothing."""
 

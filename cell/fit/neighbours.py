@@ -39,8 +39,6 @@ class Neighbours:
         self._counters: dict[Counter, int] = {}
         self._held: list[Holders] = []
         self._keys: dict[str, int] = {}
-        self._domains: list[NDArray[np.int32]] = []
-        self._sizes: list[int] = []
         self._checks: dict[int, list[Check]] = {}
         self._is_stale = False
         """Whether classes, counters or nodes came that the columns do not show."""

@@ -15,7 +15,7 @@ from cell.node import NodeSpec
 from cell.unit import GroupSpec, UnitSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
-from runtime.manifests import Submission, cluster_of, flat, submission
+from runtime.manifests import cluster_of, flat, submission_in
 from runtime.node_manifest import node
 from runtime.pod_class import Cluster, held_class, pod_needs
 
@@ -32,7 +32,7 @@ class Running(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """What waits: a unit, or why there is none. `pods` names its replicas, group by group."""
+    """What waits: a unit, or why there is none."""
 
     file: str
     name: str
@@ -87,8 +87,8 @@ def _add(made: TrialCluster, cluster: Cluster, file: str, place: str, fields: Fi
     elif kind == ("v1", "Pod"):
         _add_pod(made, cluster, file, fields)
     elif kind != ("v1", "Namespace"):
-        asked = submission([Document(place, fields.values)], cluster.namespace)
-        made.waiting += [Waiting(file, unit.key, unit) for unit in _units(asked)]
+        asked = submission_in(cluster, [(place, fields)])
+        made.waiting += [Waiting(file, unit.key, unit) for unit in asked.units]
 
 
 def _add_pod(made: TrialCluster, cluster: Cluster, file: str, fields: Fields) -> None:
@@ -112,10 +112,6 @@ def _waiting_pod(file: str, name: str, created: str, pod: Any, cluster: Cluster)
         return Waiting(file, name, None, str(error), created, is_pod=True)
     unit = UnitSpec(name, (GroupSpec(needs.klass),), needs.priority)
     return Waiting(file, name, unit, "", created, is_pod=True)
-
-
-def _units(asked: Submission) -> list[UnitSpec]:
-    return asked.units
 
 
 def _under(profile: str, waiting: Waiting) -> Waiting:

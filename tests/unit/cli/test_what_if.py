@@ -117,6 +117,27 @@ def test_a_gang_is_placed_whole_or_not_at_all(godel: Godel, write: Any) -> None:
     assert ran.out.splitlines()[1].split() == ["g/0", "-"]
 
 
+def test_workloads_are_read_with_the_whole_cluster(godel: Godel, write: Any) -> None:
+    """A priority class of another file, and labels of namespaces."""
+    rank = {
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": "high"},
+        "value": 9,
+    }
+    template = a_pod("t", cpu=3, priorityClassName="high")
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "template": template},
+    }
+    files = [write("a.yaml", a_node("n1"), a_pod("p", cpu=3), deployment), write("b.yaml", rank)]
+    ran = godel("what-if", "-f", files[0], "-f", files[1], "-o", "json")
+    assert [line["node"] for line in lines(ran.out)] == ["n1", ""]
+    assert lines(ran.out)[0]["pod"] == "default/d-0/0"
+
+
 def test_bad_files_are_told_by_their_field(godel: Godel, write: Any) -> None:
     broken = a_node("n1")
     broken["status"]["allocatable"]["cpu"] = "many"
