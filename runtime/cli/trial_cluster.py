@@ -20,6 +20,13 @@ from runtime.node_manifest import node
 from runtime.pod_class import Cluster, held_class, pod_needs
 
 ENDED = ("Succeeded", "Failed")
+STORAGE = frozenset(
+    (
+        *("PersistentVolume", "PersistentVolumeClaim", "StorageClass", "CSINode", "CSIDriver"),
+        *("CSIStorageCapacity", "VolumeAttachment"),
+    )
+)
+"""Kinds that no rule reads yet: a pod that needs them is refused by name."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -86,7 +93,7 @@ def _add(made: TrialCluster, cluster: Cluster, file: str, place: str, fields: Fi
         made.nodes.append(node(fields))
     elif kind == ("v1", "Pod"):
         _add_pod(made, cluster, file, fields)
-    elif kind != ("v1", "Namespace"):
+    elif kind != ("v1", "Namespace") and kind[1] not in STORAGE:
         asked = submission_in(cluster, [(place, fields)])
         made.waiting += [Waiting(file, unit.key, unit) for unit in asked.units]
 

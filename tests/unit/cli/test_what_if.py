@@ -98,8 +98,11 @@ def test_several_files_are_one_cluster_or_each_its_own(godel: Godel, write: Any)
 
 
 def test_a_pod_that_cannot_be_honoured_says_so_and_hides_nobody(godel: Godel, write: Any) -> None:
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "x"}}
     claimed = a_pod("c", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}])
-    ran = godel("what-if", "-f", write("c.yaml", a_node("n1"), claimed, a_pod("p")), "-o", "json")
+    ran = godel(
+        "what-if", "-f", write("c.yaml", a_node("n1"), claim, claimed, a_pod("p")), "-o", "json"
+    )
     refused, placed = lines(ran.out)
     assert "volumes that only some nodes can mount" in refused["reasons"]["n1"][0]
     assert placed["node"] == "n1"
