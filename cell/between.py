@@ -62,6 +62,9 @@ class Spread(msgspec.Struct, frozen=True, array_like=True):
     is_affinity_honoured: bool = True
     """Whether only nodes that the class's node affinity allows are counted."""
     are_taints_honoured: bool = False
+    are_keys_needed: bool = True
+    """For a wish: whether nodes that lack the key of any are ignored, as all but kube-scheduler's
+    default constraints have it."""
 
 
 class HostPort(msgspec.Struct, frozen=True, array_like=True, order=True):

@@ -18,7 +18,7 @@ from cell.requirements import BadSpec, Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
-from runtime.pod_requests import pod_requests
+from runtime.pod_requests import pod_requests, pod_unasked
 
 PROFILE_KEY = "godel.dev/profile"
 """Annotation, or else label, that names the scheduler profile."""
@@ -143,6 +143,7 @@ def pod_needs(
             cluster.namespaces,
             is_held=False,
         ),
+        unasked=pod_unasked(spec),
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
     return PodNeeds(_canonical(klass, spec), pin, priority)
@@ -155,7 +156,7 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    taken = ClassSpec(demand=pod_requests(spec))
+    taken = ClassSpec(demand=pod_requests(spec), unasked=pod_unasked(spec))
     try:
         between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
         return _canonical(msgspec.structs.replace(taken, between=between), spec)

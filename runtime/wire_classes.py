@@ -100,5 +100,6 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
             ),
             features=tuple(spec.features),
             between=between_of(spec.between) if spec.HasField("between") else None,
+            unasked=tuple(spec.unasked.items()),
         )
     )

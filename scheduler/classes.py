@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode
+from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, counted, decode, demanded
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
 from cell.messages import ClassDef
@@ -19,8 +19,8 @@ from scheduler.framework.profiles import FUSED_COUNT, Profile
 from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
 
-ENTRIES_MAX = RESOURCES_MAX + 1
-"""A class's resources and the pod slot."""
+ENTRIES_MAX = RESOURCES_MAX + 1 + len(UNASKED)
+"""A class's resources, the pod slot, and what scores alone count."""
 MASKS_MAX = 512
 """Static masks kept, one byte per node each; beyond it all are computed again when asked for."""
 
@@ -98,10 +98,13 @@ class ClassTable:
             self.columns = grown
         profile = self._known_profiles.get(spec.profile)
         self.profiles.append(profile)
-        self.columns.weights[klass] = profile.weights() if profile else 0
+        self.columns.weights[klass] = profile.weights(spec) if profile else 0
         self.columns.is_hooked[klass] = profile is not None and not profile.is_fused
-        demand = dict(spec.demand)
-        self.columns.scored[klass] = demand.get("cpu", 0), demand.get("memory", 0)
+        demand, unasked = dict(spec.demand), dict(spec.unasked)
+        self.columns.scored[klass] = [
+            *(demand.get(name, 0) for name in UNASKED),
+            *(unasked.get(name, 0) for name in UNASKED),
+        ]
         self._set_demand(klass)
         if self._is_absent(klass):
             self._unresolved.append(klass)
@@ -114,8 +117,9 @@ class ClassTable:
     def _set_demand(self, klass: int) -> None:
         demand = demanded(self.specs[klass])
         numbers = self._resources.numbers
-        self.columns.entries[klass] = len(demand)
-        for j, (name, amount) in enumerate(demand):
+        taken = (*demand, *counted(self.specs[klass]))
+        self.columns.entries[klass], self.columns.taken[klass] = len(demand), len(taken)
+        for j, (name, amount) in enumerate(taken):
             self.columns.resource[klass, j] = numbers.get(name, ABSENT)
             self.columns.amount[klass, j] = amount
 
@@ -143,17 +147,13 @@ class StreamClasses:
         return ours
 
 
-def demanded(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
-    """What a replica takes of a node, in the order of the columns: the pod slot first."""
-    return ((POD_SLOT, 1), *spec.demand)
-
-
 def _columns(size: int) -> Classes:
     return Classes(
         entries=np.zeros(size, np.int32),
+        taken=np.zeros(size, np.int32),
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
-        scored=np.zeros((size, 2)),
+        scored=np.zeros((size, 4)),
         weights=np.zeros((size, FUSED_COUNT)),
         is_hooked=np.zeros(size, np.bool_),
         has_checks=np.zeros(size, np.bool_),

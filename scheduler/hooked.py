@@ -88,7 +88,8 @@ class Hooked:
         total = np.zeros(len(nodes), np.int64)
         for scorer, weight in profile.scores:
             score = np.zeros(len(nodes), np.int64)
-            scorer.score(view, spec, feasible, score)
+            if scorer.is_about(spec):
+                scorer.score(view, spec, feasible, score)
             total += weight * np.clip(score, 0, SCORE_MAX)
         keys = tables.columns.base[nodes] + (np.minimum(total, TOTAL_MAX) << TIE_BITS)
         return np.where(feasible, keys, UNFIT).astype(np.int32)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import POD_SLOT
+from cell.classes import POD_SLOT, UNASKED, UNASKED_PREFIX
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticNodes
 from cell.messages import NodeSpecs, NodeUse, State
@@ -41,10 +41,15 @@ class Ties:
 
 
 class Resources:
-    """Local numbers of resources; cpu, memory and pods come first, the fourth is one nobody has."""
+    """Local numbers of resources, those of `kernels.layout` first."""
 
     def __init__(self) -> None:
-        self.names: list[str] = ["cpu", "memory", POD_SLOT, ""]
+        self.names: list[str] = [
+            *UNASKED,
+            POD_SLOT,
+            "",
+            *(UNASKED_PREFIX + name for name in UNASKED),
+        ]
         self.numbers: dict[str, int] = {name: i for i, name in enumerate(self.names)}
 
     def intern(self, name: str) -> int:

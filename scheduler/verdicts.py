@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cell.classes import demanded
 from cell.fit.pinned import pinned
 from cell.fit.static import verdicts
 from cell.reasons import Reason, text
-from scheduler.classes import ClassTable, demanded
+from scheduler.classes import ClassTable
 from scheduler.hooked import Hooked
 from scheduler.kernels.layout import ANYWHERE
 from scheduler.tables import NodeTables
@@ -101,7 +102,8 @@ def _scores(
     scores: dict[str, dict[str, int]] = {names[node]: {TOTAL: 0} for node in rows.tolist()}
     for plugin, weight in profile.scores:
         points = np.zeros(len(rows), np.int64)
-        plugin.score(view, spec, feasible, points)
+        if plugin.is_about(spec):
+            plugin.score(view, spec, feasible, points)
         for node, each in zip(rows.tolist(), points.tolist(), strict=True):
             scores[names[node]][plugin.name] = each
             scores[names[node]][TOTAL] += weight * each

@@ -56,6 +56,10 @@ class ScorePlugin(Plugin):
     fused: ClassVar[int | None] = None
     """Index of its weight in the placing kernel, if compiled into it."""
 
+    def is_about(self, spec: ClassSpec) -> bool:
+        """Whether it has anything to say of a class; if not it gives 0 everywhere."""
+        return True
+
     @abstractmethod
     def score(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cell.classes import ClassSpec
 from scheduler.framework.plugin import SCORE_MAX, FilterPlugin, Plugin, ScorePlugin
 from scheduler.kernels.keys import SCORE_MAX as TOTAL_MAX
 from scheduler.plugins.balanced.plugin import Balanced
@@ -46,11 +47,11 @@ class Profile(msgspec.Struct, frozen=True):
         """Whether the placing kernel alone decides."""
         return not self.filters and all(plugin.fused is not None for plugin, _ in self.scores)
 
-    def weights(self) -> list[int]:
-        """Weight per fused plugin."""
+    def weights(self, spec: ClassSpec) -> list[int]:
+        """Weight per fused plugin, for a class."""
         weights = [0] * FUSED_COUNT
         for plugin, weight in self.scores:
-            if plugin.fused is not None:
+            if plugin.fused is not None and plugin.is_about(spec):
                 weights[plugin.fused] = weight
         return weights
 

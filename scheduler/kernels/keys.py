@@ -12,8 +12,21 @@ import numpy as np
 from cell.fit.room import has_room
 from cell.jit import bare_njit
 from scheduler.framework.shares import inverse_of, share_of
-from scheduler.kernels.layout import BLOCK, CPU, F64, HEAD, I32, I64, MEMORY, Classes, Nodes, Slots
-from scheduler.plugins.balanced.kernel import balanced_of
+from scheduler.kernels.layout import (
+    BLOCK,
+    CPU,
+    F64,
+    HEAD,
+    I32,
+    I64,
+    MEMORY,
+    UNASKED_CPU,
+    UNASKED_MEMORY,
+    Classes,
+    Nodes,
+    Slots,
+)
+from scheduler.plugins.balanced.kernel import balanced_of, evenness_of
 from scheduler.plugins.least.kernel import least_of
 from scheduler.plugins.most.kernel import most_of
 
@@ -58,18 +71,38 @@ def key_bases(start: int, partition: int, partitions: int, ties: I64, base: I32)
 def score_of(
     cpu: float,
     memory: float,
-    is_cpu: float,
-    is_memory: float,
-    least: float,
-    most: float,
-    balanced: float,
+    cpu_inverse: float,
+    memory_inverse: float,
+    cpu_used: float,
+    memory_used: float,
+    cpu_beside: float,
+    memory_beside: float,
+    demand: F64,
+    weights: F64,
 ) -> float:
-    """Sum of the fused plugins' scores by weight; shares used are in percent."""
-    return (
-        least * least_of(cpu, memory, is_cpu, is_memory)
-        + most * most_of(cpu, memory, is_cpu, is_memory)
-        + balanced * balanced_of(cpu, memory, is_cpu, is_memory)
+    """Sum of the fused plugins' scores by weight, for capacities and what is used of them.
+
+    Least and most count what was not asked for (`beside`); balanced does not, and compares what is
+    asked for without the replica and with it.
+    """
+    is_cpu, is_memory = 1.0 if cpu > 0.0 else 0.0, 1.0 if memory > 0.0 else 0.0
+    with_cpu, with_memory = cpu_used + demand[0], memory_used + demand[1]
+    full_cpu = share_of(cpu, cpu_inverse, with_cpu + cpu_beside + demand[2])
+    full_memory = share_of(memory, memory_inverse, with_memory + memory_beside + demand[3])
+    before = evenness_of(
+        share_of(cpu, cpu_inverse, cpu_used),
+        share_of(memory, memory_inverse, memory_used),
+        is_cpu * is_memory,
     )
+    after = evenness_of(
+        share_of(cpu, cpu_inverse, with_cpu),
+        share_of(memory, memory_inverse, with_memory),
+        is_cpu * is_memory,
+    )
+    score = weights[0] * least_of(full_cpu, full_memory, is_cpu, is_memory)
+    if weights[1] > 0.0:
+        score += weights[1] * most_of(full_cpu, full_memory, is_cpu, is_memory)
+    return float(score + weights[2] * balanced_of(before, after))
 
 
 @bare_njit
@@ -88,15 +121,17 @@ def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
         return UNFIT
     row, weights = nodes.rows[node], classes.weights[klass]
     capacity, wide = float(row[CPU]), float(row[MEMORY])
-    cpu_inverse, memory_inverse = inverse_of(capacity), inverse_of(wide)
     score = score_of(
-        share_of(capacity, cpu_inverse, float(row[HEAD + CPU]), classes.scored[klass, 0]),
-        share_of(wide, memory_inverse, float(row[HEAD + MEMORY]), classes.scored[klass, 1]),
-        1.0 if capacity > 0.0 else 0.0,
-        1.0 if wide > 0.0 else 0.0,
-        weights[0],
-        weights[1],
-        weights[2],
+        capacity,
+        wide,
+        inverse_of(capacity),
+        inverse_of(wide),
+        capacity - float(row[HEAD + CPU]),
+        wide - float(row[HEAD + MEMORY]),
+        -float(row[HEAD + UNASKED_CPU]),
+        -float(row[HEAD + UNASKED_MEMORY]),
+        classes.scored[klass],
+        weights,
     )
     return int(nodes.base[node] + (int(score) << TIE_BITS))
 
@@ -129,17 +164,21 @@ def _score(nodes: Nodes, demand: F64, weights: F64, lo: int, hi: int, keys: I32)
     free_cpu, free_memory = nodes.free[CPU][lo:hi], nodes.free[MEMORY][lo:hi]
     cpu_capacity, memory_capacity = nodes.capacity[CPU][lo:hi], nodes.capacity[MEMORY][lo:hi]
     cpu_inverse, memory_inverse = nodes.inverse[CPU][lo:hi], nodes.inverse[MEMORY][lo:hi]
+    cpu_beside, memory_beside = nodes.free[UNASKED_CPU][lo:hi], nodes.free[UNASKED_MEMORY][lo:hi]
     base = nodes.base[lo:hi]
-    cpu_demand, memory_demand = demand[0], demand[1]
-    least, most, balanced = weights[0], weights[1], weights[2]
     for i in range(len(keys)):
-        cpu = share_of(cpu_capacity[i], cpu_inverse[i], float(free_cpu[i]), cpu_demand)
-        memory = share_of(
-            memory_capacity[i], memory_inverse[i], float(free_memory[i]), memory_demand
+        score = score_of(
+            cpu_capacity[i],
+            memory_capacity[i],
+            cpu_inverse[i],
+            memory_inverse[i],
+            cpu_capacity[i] - float(free_cpu[i]),
+            memory_capacity[i] - float(free_memory[i]),
+            -float(cpu_beside[i]),
+            -float(memory_beside[i]),
+            demand,
+            weights,
         )
-        is_cpu = 1.0 if cpu_capacity[i] > 0.0 else 0.0
-        is_memory = 1.0 if memory_capacity[i] > 0.0 else 0.0
-        score = score_of(cpu, memory, is_cpu, is_memory, least, most, balanced)
         key = np.int32(base[i] + (np.int32(score) << TIE_BITS))
         keys[i] = key if keys[i] >= 0 else np.int32(-1)
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 BLOCK = 64
 """Nodes per block maximum."""
-CPU, MEMORY, PODS, ABSENT = 0, 1, 2, 3
-"""Local numbers of resources; ABSENT is one that no node has: its room is always 0."""
+CPU, MEMORY, PODS, ABSENT, UNASKED_CPU, UNASKED_MEMORY = 0, 1, 2, 3, 4, 5
+"""Local numbers of resources; ABSENT is one that no node has: its room is always 0. Of what was not
+asked for there is only a use: its room is 0 or negative."""
 HEAD = 2
 """Columns in front of a row-major node row: cpu and memory capacity."""
 ANYWHERE = -2
@@ -49,16 +50,19 @@ class Nodes(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """What placing reads of classes. Demand lists have `entries[klass]` entries."""
+    """What placing reads of classes. Lists of what a replica takes have `taken[klass]` entries;
+    there must be room for the first `entries[klass]`."""
 
     entries: I32
+    """[klass]"""
+    taken: I32
     """[klass]"""
     resource: I32
     """[klass, entry]"""
     amount: I64
     """[klass, entry]"""
     scored: F64
-    """[klass, cpu | memory]: demand of the scored resources."""
+    """[klass, cpu | memory | unasked cpu | unasked memory]: what a replica takes of these."""
     weights: F64
     """[klass, least | most | balanced]"""
     is_hooked: Bits

@@ -44,7 +44,7 @@ from scheduler.kernels.layout import (
 @bare_njit
 def take(nodes: Nodes, classes: Classes, klass: int, node: int, replicas: int) -> None:
     """Assume `replicas` of the class on the node; give back when negative."""
-    for j in range(classes.entries[klass]):
+    for j in range(classes.taken[klass]):
         resource, amount = classes.resource[klass, j], classes.amount[klass, j] * replicas
         nodes.free[resource, node] -= amount
         nodes.rows[node, HEAD + resource] -= amount

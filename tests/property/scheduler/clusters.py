@@ -58,6 +58,7 @@ def class_specs() -> st.SearchStrategy[ClassSpec]:
         a_class,
         cpu=st.sampled_from([0, 1, 1, 2, 3]),
         memory=st.sampled_from([0, GB, 3 * GB // 2]),
+        unasked=st.sampled_from([(), (("memory", GB // 4),), (("cpu", 1), ("memory", GB // 4))]),
         others=st.sampled_from([{}, {}, {"gpu": 1}, {"absent": 1}]),
         selector=st.sampled_from([(), (), (("zone", "a"),)]),
         tolerations=st.sampled_from([(), (Toleration("dedicated", "Exists"),)]),

@@ -25,7 +25,7 @@ from tests.property.scheduler.clusters import (
     clusters,
     node_specs,
 )
-from tests.property.scheduler.twin import Twin
+from tests.property.scheduler.twin import Twin, taken
 from tests.unit.scheduler.builders import Bench, Stream, U, a_class, a_node, placed, refused
 
 REGISTRY = {Nothing.name: Nothing}
@@ -62,7 +62,7 @@ def test_placing_is_greedy_one_by_one(
         assert set(refused(effects)) == want_refused
         if is_followed:
             for _, index, spec in _claims(units, want_rows):
-                bench.stream.use(index, {"pods": 1, **dict(spec.demand)})
+                bench.stream.use(index, taken(spec))
             bench.stream.watermark += len(want_rows)
             bench.follow(bench.stream.state({row[3] for row in want_rows}))
             index = data.draw(st.sampled_from(sorted(cluster.nodes)))

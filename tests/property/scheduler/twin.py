@@ -45,7 +45,7 @@ class Twin:
         return amount - self.used[index].get(resource, 0)
 
     def take(self, index: int, spec: ClassSpec, sign: int = 1) -> None:
-        for name, amount in demand(spec).items():
+        for name, amount in taken(spec).items():
             self.used[index][name] = self.used[index].get(name, 0) + sign * amount
 
     def place(self, units: Iterable[U]) -> tuple[list[Row], set[int]]:
@@ -100,19 +100,25 @@ class Twin:
 
     def score(self, index: int, spec: ClassSpec) -> int:
         """Weighted sum of the profile's scores with the replica on the node."""
-        shares = []
+        used, mine = self.used[index], taken(spec)
+        before, after, full = list[Fraction](), list[Fraction](), list[Fraction]()
         for name in ("cpu", "memory"):
             capacity = dict(self.nodes[index].allocatable).get(name, 0)
             if capacity:
-                used = capacity - self.free(index, name) + demand(spec).get(name, 0)
-                shares.append(Fraction(min(max(used, 0), capacity), capacity))
-        mean = len(shares) or 1
-        apart = max(shares) - min(shares) if len(shares) == 2 else Fraction(0)
+                beside = used.get(f"unasked:{name}", 0) + mine.get(f"unasked:{name}", 0)
+                there, more = used.get(name, 0), mine.get(name, 0)
+                uses = (there, there + more, there + more + beside)
+                shares = [Fraction(min(use, capacity), capacity) for use in uses]
+                for listed, share in zip((before, after, full), shares, strict=True):
+                    listed.append(share)
+        mean = len(full) or 1
         scores = {
-            "least": sum((100 * (1 - s)).__floor__() for s in shares) // mean,
-            "most": sum((100 * s).__floor__() for s in shares) // mean,
-            "balanced": (100 * (1 - apart / 2)).__floor__(),
+            "least": sum((100 * (1 - s)).__floor__() for s in full) // mean,
+            "most": sum((100 * s).__floor__() for s in full) // mean,
+            "balanced": 50 + (50 + _evenness(after) - _evenness(before)) // 2,
         }
+        if not {"cpu", "memory"} & {*mine}:
+            scores["balanced"] = 0
         return sum(scores[n] * w for n, w in self._weights[spec.profile].items() if n in scores)
 
     def _rank(self, index: int) -> int:
@@ -122,6 +128,15 @@ class Twin:
         mixed ^= mixed // 1024
         mixed = mixed * (self._seed // size % size | 1) % size
         return mixed ^ (mixed // 1024)
+
+
+def _evenness(shares: list[Fraction]) -> int:
+    apart = max(shares) - min(shares) if len(shares) == 2 else Fraction(0)
+    return (100 * (1 - apart / 2)).__floor__()
+
+
+def taken(spec: ClassSpec) -> dict[str, int]:
+    return {**demand(spec), **{f"unasked:{name}": amount for name, amount in spec.unasked}}
 
 
 def demand(spec: ClassSpec) -> dict[str, int]:
