@@ -30,7 +30,7 @@ class Counts(NamedTuple):
     domain: I32
     """[key, node]"""
     sizes: I32
-    """[key]: domains."""
+    """[key]: domains that there is room for; of those without a node `members` and `pool` are 0."""
     key: I32
     """[counter]"""
     at: I64
@@ -78,15 +78,44 @@ def move(counts: Counts, klass: int, node: int, replicas: int, leaving: int) -> 
         return
     begin = counts.move_at[klass]
     for i in range(begin, begin + counts.move_count[klass]):
-        counter = counts.move_counter[i]
+        _count(counts, counts.move_counter[i], counts.move_weight[i], node, replicas, leaving)
+
+
+@bare_njit
+def _count(
+    counts: Counts, counter: int, weight: int, node: int, replicas: int, leaving: int
+) -> None:
+    """As `move`, in one counter."""
+    row, key = counts.row[counter], counts.key[counter]
+    domain = counts.domain[key, node]
+    if domain == counts.sizes[key] or (row >= 0 and not counts.eligible[row, node]):
+        return
+    moved = replicas if counts.is_leaving_counted[counter] else replicas - leaving
+    moved *= weight
+    counts.pool[counts.at[counter] + domain] += moved
+    counts.total[counter] += moved
+
+
+@bare_njit
+def count_all(
+    counts: Counts, counter: int, weight: int, node: I64, replicas: I64, leaving: I64
+) -> None:
+    """Replicas of one class, all of them, in a counter that is new."""
+    for i in range(len(node)):
+        _count(counts, counter, weight, node[i], replicas[i], leaving[i])
+
+
+@bare_njit
+def enroll(counts: Counts, counters: int, nodes: I64, sign: int) -> None:
+    """Eligible nodes come (sign -1: go) as members of their domains, in the first counters."""
+    for counter in range(counters):
         row, key = counts.row[counter], counts.key[counter]
-        domain = counts.domain[key, node]
-        if domain == counts.sizes[key] or (row >= 0 and not counts.eligible[row, node]):
+        if row < 0:
             continue
-        moved = replicas if counts.is_leaving_counted[counter] else replicas - leaving
-        moved *= counts.move_weight[i]
-        counts.pool[counts.at[counter] + domain] += moved
-        counts.total[counter] += moved
+        for node in nodes:
+            domain = counts.domain[key, node]
+            if domain != counts.sizes[key] and counts.eligible[row, node]:
+                counts.members[counts.at[counter] + domain] += sign
 
 
 @bare_njit

@@ -3,25 +3,26 @@
 Owned by a scheduler's tables and by the binder's ledger, each with its own numbers of classes and
 nodes, so that both judge alike. What must hold: each counter is the sum of the residents' weights
 over the domains of its key, as nodes and residents are now; `tests/property` compares it with a
-recount.
+recount. What comes is added and who moves is moved: classes and counters are appended, residents of
+a node whose spec changes leave their old domains and enter the new. All is counted anew only when
+there is no room left, or when more nodes changed than `StaticNodes` remembers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cell.between import Between
 from cell.classes import ClassSpec
-from cell.fit.counters import NODE, Check, Counter, Eligible
-from cell.fit.counting import Counts, judge, judge_node, move_all
-from cell.fit.labels import ABSENT, attracted, selected
+from cell.fit.count_columns import CountColumns
+from cell.fit.counters import Check, Counter
+from cell.fit.counting import Counts, count_all, judge, judge_node, move_all
 from cell.fit.pod_affinity import Holders, affinity_checks, held_checks, holders
 from cell.fit.ports import port_checks
-from cell.fit.residents import Residents
+from cell.fit.residents import BY_CLASS, BY_NODE, Residents
 from cell.fit.spread import spread_checks
 from cell.fit.static import StaticNodes, rules_of
 
@@ -33,18 +34,23 @@ class Neighbours:
 
     def __init__(self, statics: StaticNodes) -> None:
         self.residents = Residents()
-        self.columns = _no_counts()
         self._statics = statics
+        self._table = CountColumns(statics)
         self._specs: dict[int, ClassSpec] = {}
         self._counters: dict[Counter, int] = {}
         self._held: list[Holders] = []
-        self._keys: dict[str, int] = {}
         self._checks: dict[int, list[Check]] = {}
         self._is_stale = False
-        """Whether classes, counters or nodes came that the columns do not show."""
+        """Whether the columns have to be made anew."""
         self._changes = 0
+        """Changes of nodes that the columns show."""
         self.assumed: Callable[[], tuple[Rows, Rows]] = _nobody
         """Nodes and classes of replicas that are counted and are no residents yet."""
+
+    @property
+    def columns(self) -> Counts:
+        """See the class."""
+        return self._table.counts
 
     @property
     def is_needed(self) -> bool:
@@ -54,19 +60,22 @@ class Neighbours:
     def learn(self, klass: int, spec: ClassSpec) -> None:
         """A class under its owner's number; classes that say nothing between replicas are left
         out."""
-        if self._specs.get(klass) == spec:
+        known = self._specs.get(klass)
+        if known == spec or (known is None and spec.between is None):
             return
+        self._is_stale |= known is not None or len(self.residents.of(BY_CLASS, _one(klass))) > 0
         self._checks.pop(klass, None)
         if spec.between is None:
-            self._specs.pop(klass, None)
+            del self._specs[klass]
             return
         self._specs[klass] = spec
+        if not self._is_stale:
+            self._table.put_moves(klass, _weights(self._counters, spec.between))
         for counter in holders(spec.between):
             if counter not in self._counters:
                 self._held.append(counter)
                 self._count(counter)
-                self._checks.clear()
-        self._is_stale = True
+                self._check_all(counter)
 
     def has_checks(self, klass: int) -> bool:
         """Whether any rule between replicas says where the class may be."""
@@ -74,10 +83,12 @@ class Neighbours:
 
     def put(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
         """Residents as they are from now on: so many of a class on a node, some of them leaving."""
+        self._follow_nodes()
         self._moved(nodes, klasses, *self.residents.put(nodes, klasses, counts, leaving))
 
     def add(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows, generation: int) -> None:
         """Residents come (negative: go)."""
+        self._follow_nodes()
         self.residents.add(nodes, klasses, counts, leaving, generation)
         self._moved(nodes, klasses, counts, leaving)
 
@@ -92,16 +103,17 @@ class Neighbours:
         self._is_stale = True
 
     def move(self, nodes: Rows, klasses: Rows, counts: Rows) -> None:
-        """Replicas come that are no residents yet (negative: go again, or become residents)."""
+        """Replicas come that are no residents yet (negative: go again, or become residents).
+
+        To be called while `assumed` still tells of them."""
+        self._follow_nodes()
         self._moved(nodes, klasses, counts, np.zeros_like(counts))
 
     def prepare(self, klasses: list[int]) -> None:
         """Make the columns right for these classes and for the nodes as they are."""
+        self._follow_nodes()
         for klass in klasses:
             self._checks_of(klass)
-        if self._changes != self._statics.changes:
-            self._changes = self._statics.changes
-            self._is_stale = self._is_stale or bool(self._counters)
         if self._is_stale:
             self._rebuild()
 
@@ -116,10 +128,10 @@ class Neighbours:
         return judge_node(self.columns, klass, node)
 
     def _moved(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
-        # 1. A node comes. 2. Somebody is on it. 3. The columns have no domain of it yet.
-        self._is_stale |= self._changes != self._statics.changes
-        if not self._is_stale and len(self.columns.at):
+        if not self._is_stale and self._counters:
             move_all(self.columns, klasses, nodes, counts, leaving)
+
+    # Classes and counters come
 
     def _checks_of(self, klass: int) -> list[Check]:
         known = self._checks.get(klass)
@@ -135,169 +147,100 @@ class Neighbours:
             checks += held_checks(self._held, spec.between)
         for check in checks:
             self._count(check.counter)
-        self._checks[klass] = checks
-        self._is_stale |= bool(checks)
+        self._put_checks(klass, checks)
         return checks
 
-    def _count(self, counter: Counter) -> None:
-        if counter not in self._counters:
-            self._counters[counter] = len(self._counters)
-            self._is_stale = True
+    def _check_all(self, counter: Holders) -> None:
+        """Let the classes that are meant by a new term, and that were looked at, mind it."""
+        for klass, checks in list(self._checks.items()):
+            between = self._specs[klass].between if klass in self._specs else None
+            held = held_checks([counter], between) if between is not None else []
+            if held:
+                self._put_checks(klass, checks + held)
 
-    # Columns
+    def _put_checks(self, klass: int, checks: list[Check]) -> None:
+        self._checks[klass] = checks
+        if not self._is_stale:
+            self._table.put_checks(klass, checks, self._counters)
+
+    def _count(self, counter: Counter) -> None:
+        """One more counter, if it is one, with all that it counts."""
+        if counter in self._counters:
+            return
+        self._follow_nodes()
+        number = self._counters[counter] = len(self._counters)
+        if self._is_stale:
+            return
+        self._table.add(counter)
+        nodes, klasses = self.assumed()
+        for klass, spec in self._specs.items():
+            weight = counter.weight(spec.between) if spec.between is not None else 0
+            if not weight:
+                continue
+            self._table.add_move(klass, number, weight)
+            held, pairs = self.residents, self.residents.of(BY_CLASS, _one(klass))
+            there = held.node[pairs], held.count[pairs], held.leaving[pairs]
+            count_all(self.columns, number, weight, *there)
+            mine = nodes[klasses == klass]
+            count_all(self.columns, number, weight, mine, np.ones_like(mine), np.zeros_like(mine))
+
+    # Nodes change
+
+    def _follow_nodes(self) -> None:
+        """Let residents of nodes that changed leave their domains, and enter those of now."""
+        statics = self._statics
+        if self._changes == statics.changes:
+            return
+        changed = statics.changed_since(self._changes)
+        self._changes = statics.changes
+        if changed is None or self._table.nodes != len(statics.names):
+            self._is_stale = True
+        elif self._counters and not self._is_stale:
+            self._remap(np.unique(np.array(changed, np.int64)))
+
+    def _remap(self, nodes: Rows) -> None:
+        held, pairs = self.residents, self.residents.of(BY_NODE, nodes)
+        there = held.klass[pairs], held.node[pairs], held.count[pairs], held.leaving[pairs]
+        is_changed = np.zeros(self._table.nodes, np.bool_)
+        is_changed[nodes] = True
+        at, klasses = self.assumed()
+        mine = is_changed[at]
+        at, klasses = at[mine], klasses[mine]
+        ones, none = np.ones_like(at), np.zeros_like(at)
+        move_all(self.columns, there[0], there[1], -there[2], -there[3])
+        move_all(self.columns, klasses, at, -ones, none)
+        if not self._table.map_nodes(nodes):
+            self._is_stale = True
+            return
+        move_all(self.columns, *there)
+        move_all(self.columns, klasses, at, ones, none)
 
     def _rebuild(self) -> None:
         """All columns afresh, from residents and nodes."""
         self._is_stale = False
-        counters = list(self._counters)
-        for counter in counters:
-            if counter.key not in self._keys:
-                self._keys[counter.key] = len(self._keys)
-        domain, sizes = self._map_domains()
-        key = np.array([self._keys[each.key] for each in counters], np.int32)
-        lengths = sizes[key].astype(np.int64)
-        at = np.cumsum(lengths) - lengths
-        rows: dict[Eligible, int] = {}
-        for counter in counters:
-            if counter.eligible is not None:
-                rows.setdefault(counter.eligible, len(rows))
-        masks = [self._eligible(each) for each in rows]
-        self.columns = Counts(
-            domain=domain,
-            sizes=sizes,
-            key=key,
-            at=at,
-            pool=np.zeros(int(lengths.sum()), np.int64),
-            members=np.zeros(int(lengths.sum()), np.int32),
-            total=np.zeros(len(counters), np.int64),
-            is_leaving_counted=np.array([c.is_leaving_counted for c in counters], np.bool_),
-            row=np.array(
-                [-1 if c.eligible is None else rows[c.eligible] for c in counters], np.int32
-            ),
-            eligible=np.array(masks, np.bool_).reshape(len(masks), domain.shape[1]),
-            **self._moves(counters),
-            **self._check_columns(),
-            bad=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1), np.uint8),
-            why=np.zeros(domain.shape[1], np.uint8),
-        )
-        self._count_members()
+        self._table = CountColumns(self._statics)
+        for counter in self._counters:
+            self._table.add(counter)
+        for klass, spec in self._specs.items():
+            if spec.between is not None:
+                self._table.put_moves(klass, _weights(self._counters, spec.between))
+        for klass, checks in self._checks.items():
+            self._table.put_checks(klass, checks, self._counters)
         held = self.residents
         move_all(self.columns, held.klass, held.node, held.count, held.leaving)
         nodes, klasses = self.assumed()
         move_all(self.columns, klasses, nodes, np.ones_like(nodes), np.zeros_like(nodes))
-
-    def _map_domains(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """[key, node] with room for nodes to come, and [key]."""
-        count, size = self._statics.count, len(self._statics.names)
-        domain = np.zeros((len(self._keys), size), np.int32)
-        sizes = np.zeros(len(self._keys), np.int32)
-        for name, key in self._keys.items():
-            if name == NODE:
-                sizes[key] = size
-                domain[key] = np.arange(size)
-                continue
-            column = self._statics.labels.column(self._statics.strings.intern(name))[:count]
-            values, inverse = np.unique(column, return_inverse=True)
-            is_lacked = len(values) > 0 and values[0] == ABSENT
-            sizes[key] = len(values) - is_lacked
-            domain[key] = sizes[key]
-            domain[key, :count] = (inverse - 1) % len(values) if is_lacked else inverse
-        return domain, sizes
-
-    def _eligible(self, which: Eligible) -> NDArray[np.bool_]:
-        statics = self._statics
-        rows = np.arange(statics.count)
-        held = statics.is_present[rows].copy()
-        for name in which.keys:
-            held &= statics.labels.column(statics.strings.intern(name))[rows] != ABSENT
-        held &= selected(statics.labels, which.selector, rows)
-        held &= attracted(statics.labels, statics.names, statics.strings, which.affinity, rows)
-        if which.tolerations is not None:
-            held &= statics.taints.tolerated(which.tolerations, rows)
-        mask = np.zeros(len(statics.names), np.bool_)
-        mask[rows] = held
-        return mask
-
-    def _count_members(self) -> None:
-        """Eligible nodes per domain, for counters that have such."""
-        columns = self.columns
-        for counter in np.flatnonzero(columns.row >= 0).tolist():
-            key, at = columns.key[counter], columns.at[counter]
-            size = int(columns.sizes[key])
-            domains = columns.domain[key][columns.eligible[columns.row[counter]]]
-            counted = np.bincount(domains, minlength=size + 1)[:size]
-            columns.members[at : at + size] = counted
-
-    def _moves(self, counters: list[Counter]) -> dict[str, Any]:
-        found = {
-            klass: _weights(counters, spec.between)
-            for klass, spec in self._specs.items()
-            if spec.between is not None
-        }
-        entries = [entry for listed in found.values() for entry in listed]
-        return {
-            **_spans("move", {klass: len(listed) for klass, listed in found.items()}),
-            "move_counter": np.array([c for c, _ in entries], np.int32),
-            "move_weight": np.array([w for _, w in entries], np.int32),
-        }
-
-    def _check_columns(self) -> dict[str, Any]:
-        checks = [check for listed in self._checks.values() for check in listed]
-        return {
-            **_spans("check", {klass: len(listed) for klass, listed in self._checks.items()}),
-            "check_kind": np.array([each.reason for each in checks], np.uint8),
-            "check_counter": np.array([self._counters[c.counter] for c in checks], np.int32),
-            "check_self": np.array([each.is_self for each in checks], np.int64),
-            "check_skew": np.array([each.skew_max for each in checks], np.int64),
-            "check_least": np.array([each.domains_min for each in checks], np.int64),
-        }
 
 
 def _nobody() -> tuple[Rows, Rows]:
     return np.empty(0, np.int64), np.empty(0, np.int64)
 
 
-def _weights(counters: list[Counter], between: Between) -> list[tuple[int, int]]:
+def _one(number: int) -> Rows:
+    return np.array([number], np.int64)
+
+
+def _weights(counters: dict[Counter, int], between: Between) -> list[tuple[int, ...]]:
     """(counter, weight) of each counter in which a class counts."""
-    weights = ((i, counter.weight(between)) for i, counter in enumerate(counters))
+    weights = ((i, counter.weight(between)) for counter, i in counters.items())
     return [(i, weight) for i, weight in weights if weight]
-
-
-def _spans(name: str, lengths: dict[int, int]) -> dict[str, NDArray[np.int32]]:
-    """First entry and number of entries by class, for lists that follow one another."""
-    size = max(lengths, default=-1) + 1
-    at, count = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    klasses = np.array(list(lengths), np.int64)
-    sizes = np.array(list(lengths.values()), np.int32)
-    count[klasses] = sizes
-    at[klasses] = np.cumsum(sizes) - sizes
-    return {f"{name}_at": at, f"{name}_count": count}
-
-
-def _no_counts() -> Counts:
-    small, large, bits = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
-    return Counts(
-        domain=small.reshape(0, 0),
-        sizes=small,
-        key=small,
-        at=large,
-        pool=large,
-        members=small,
-        total=large,
-        is_leaving_counted=bits,
-        row=small,
-        eligible=bits.reshape(0, 0),
-        move_at=small,
-        move_count=small,
-        move_counter=small,
-        move_weight=small,
-        check_at=small,
-        check_count=small,
-        check_kind=np.zeros(0, np.uint8),
-        check_counter=small,
-        check_self=large,
-        check_skew=large,
-        check_least=large,
-        bad=np.zeros((0, 0), np.uint8),
-        why=np.zeros(0, np.uint8),
-    )
