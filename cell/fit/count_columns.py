@@ -94,6 +94,7 @@ class CountColumns:
             check_self=itself,
             check_skew=skew,
             check_least=least,
+            check_floor=np.zeros_like(least),
         )
 
     def map_nodes(self, nodes: Rows) -> bool:
@@ -213,6 +214,7 @@ def _no_counts(nodes: int) -> Counts:
         check_self=large,
         check_skew=large,
         check_least=large,
+        check_floor=large,
         bad=np.zeros((0, 0), np.uint8),
         why=np.zeros(nodes, np.uint8),
     )

@@ -157,6 +157,8 @@ SCAN_NS = 4
 REPAIR_NS = 25
 BESIDE_NS = 4
 """Per node and replica, where rules between replicas have a say."""
+BESIDE_NODES_PER_TRY = 16
+"""Judging a node by itself costs as much as judging so many at once."""
 PLACE_NS = 60
 TOP_NS_SHIFT = 3
 """One per so many blocks (as a power of two), to look for the best block."""
