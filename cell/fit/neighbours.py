@@ -16,16 +16,21 @@ from numpy.typing import NDArray
 
 from cell.between import Between
 from cell.classes import ClassSpec
-from cell.fit.counters import NODE, Check, Counter, Eligible
-from cell.fit.counting import Counts, judge, judge_node, move_all
+from cell.fit.counters import EVERYWHERE, NODE, Check, Counter, Eligible
+from cell.fit.counting import Counts, Seats, judge, judge_node, move_all
 from cell.fit.labels import ABSENT, attracted, selected
 from cell.fit.pod_affinity import Holders, affinity_checks, held_checks, holders
 from cell.fit.ports import port_checks
 from cell.fit.residents import Residents
 from cell.fit.spread import spread_checks
 from cell.fit.static import StaticNodes, rules_of
+from cell.fit.volumes import Attached, volume_checks
+from cell.node import ATTACH_PREFIX
 
 Rows = NDArray[np.int64]
+
+SEATS_SPARE = 1 << 16
+"""Volumes that nodes may attach before the table of them is made anew."""
 
 
 class Neighbours:
@@ -40,6 +45,7 @@ class Neighbours:
         self._held: list[Holders] = []
         self._keys: dict[str, int] = {}
         self._checks: dict[int, list[Check]] = {}
+        self._volumes: dict[str, int] = {}
         self._is_stale = False
         """Whether classes, counters or nodes came that the columns do not show."""
         self._changes = 0
@@ -102,7 +108,7 @@ class Neighbours:
         if self._changes != self._statics.changes:
             self._changes = self._statics.changes
             self._is_stale = self._is_stale or bool(self._counters)
-        if self._is_stale:
+        if self._is_stale or self._is_crowded():
             self._rebuild()
 
     def reasons(self, klass: int) -> NDArray[np.uint8]:
@@ -129,7 +135,7 @@ class Neighbours:
         checks: list[Check] = []
         if spec is not None and spec.between is not None:
             rules = rules_of(spec, self._statics.strings)
-            checks = port_checks(spec.between)
+            checks = port_checks(spec.between) + volume_checks(spec.between)
             checks += spread_checks(spec.between, rules)
             checks += affinity_checks(spec.between)
             checks += held_checks(self._held, spec.between)
@@ -177,6 +183,7 @@ class Neighbours:
             eligible=np.array(masks, np.bool_).reshape(len(masks), domain.shape[1]),
             **self._moves(counters),
             **self._check_columns(),
+            **self._volume_columns(counters),
             bad=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1), np.uint8),
             why=np.zeros(domain.shape[1], np.uint8),
         )
@@ -192,9 +199,9 @@ class Neighbours:
         domain = np.zeros((len(self._keys), size), np.int32)
         sizes = np.zeros(len(self._keys), np.int32)
         for name, key in self._keys.items():
-            if name == NODE:
-                sizes[key] = size
-                domain[key] = np.arange(size)
+            if name in (NODE, EVERYWHERE):
+                sizes[key] = size if name == NODE else 1
+                domain[key] = np.arange(size) if name == NODE else 0
                 continue
             column = self._statics.labels.column(self._statics.strings.intern(name))[:count]
             values, inverse = np.unique(column, return_inverse=True)
@@ -228,6 +235,58 @@ class Neighbours:
             counted = np.bincount(domains, minlength=size + 1)[:size]
             columns.members[at : at + size] = counted
 
+    def _is_crowded(self) -> bool:
+        """Whether more volumes were attached than were expected."""
+        seats = self.columns.seats
+        return len(seats.key) > 1 and 2 * int(seats.filled[0]) > len(seats.key)
+
+    def _volume_columns(self, counters: list[Counter]) -> dict[str, Any]:
+        """What nodes can attach, and which volumes classes use that somebody counts."""
+        drivers = {each.driver: i for i, each in enumerate(counters) if isinstance(each, Attached)}
+        limit_row = np.full(len(counters), -1, np.int32)
+        limit_row[list(drivers.values())] = np.arange(len(drivers))
+        uses: dict[int, list[tuple[int, int]]] = {}
+        for klass, spec in self._specs.items():
+            claims = spec.between.claims if spec.between is not None and drivers else ()
+            used = {
+                (drivers[c.driver], self._volume(c.name)) for c in claims if c.driver in drivers
+            }
+            if used:
+                uses[klass] = sorted(used)
+        entries = [entry for listed in uses.values() for entry in listed]
+        return {
+            **_spans("use", {klass: len(listed) for klass, listed in uses.items()}),
+            "use_counter": np.array([counter for counter, _ in entries], np.int32),
+            "use_volume": np.array([volume for _, volume in entries], np.int64),
+            "limits": np.array([self._limits(driver) for driver in drivers], np.int64).reshape(
+                len(drivers), len(self._statics.names)
+            ),
+            "limit_row": limit_row,
+            "seats": self._seats(uses),
+        }
+
+    def _seats(self, uses: dict[int, list[tuple[int, int]]]) -> Seats:
+        """An empty table with room for who is there, and some more."""
+        size = 1
+        if uses:
+            per_class = np.zeros(max(uses) + 1, np.int64)
+            per_class[list(uses)] = [len(listed) for listed in uses.values()]
+            klasses = self.residents.klass
+            taken = int(per_class[klasses[klasses < len(per_class)]].sum())
+            size = 1 << (4 * taken + SEATS_SPARE).bit_length()
+        return Seats(np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64))
+
+    def _volume(self, claim: str) -> int:
+        return self._volumes.setdefault(claim, len(self._volumes))
+
+    def _limits(self, driver: str) -> NDArray[np.int64]:
+        """[node]: what labels say of how many volumes of the driver a node can attach."""
+        statics = self._statics
+        column = statics.labels.column(statics.strings.intern(f"{ATTACH_PREFIX}{driver}"))
+        values, inverse = np.unique(column, return_inverse=True)
+        texts = ["-1" if value == ABSENT else statics.strings.texts[value] for value in values]
+        return np.array([int(each) for each in texts], np.int64)[inverse]
+
     def _moves(self, counters: list[Counter]) -> dict[str, Any]:
         found = {
             klass: _weights(counters, spec.between)
@@ -243,13 +302,24 @@ class Neighbours:
 
     def _check_columns(self) -> dict[str, Any]:
         checks = [check for listed in self._checks.values() for check in listed]
+        ends = np.cumsum([len(each.volumes) for each in checks], dtype=np.int64).tolist()
         return {
+            "wanted": np.array([self._volume(v) for c in checks for v in c.volumes], np.int64),
             **_spans("check", {klass: len(listed) for klass, listed in self._checks.items()}),
             "check_kind": np.array([each.reason for each in checks], np.uint8),
             "check_counter": np.array([self._counters[c.counter] for c in checks], np.int32),
             "check_self": np.array([each.is_self for each in checks], np.int64),
-            "check_skew": np.array([each.skew_max for each in checks], np.int64),
-            "check_least": np.array([each.domains_min for each in checks], np.int64),
+            "check_skew": np.array(
+                [
+                    end - len(c.volumes) if c.volumes else c.skew_max
+                    for c, end in zip(checks, ends, strict=True)
+                ],
+                np.int64,
+            ),
+            "check_least": np.array(
+                [end if c.volumes else c.domains_min for c, end in zip(checks, ends, strict=True)],
+                np.int64,
+            ),
         }
 
 
@@ -298,6 +368,14 @@ def _no_counts() -> Counts:
         check_self=large,
         check_skew=large,
         check_least=large,
+        wanted=large,
+        limits=large.reshape(0, 0),
+        limit_row=small,
+        use_at=small,
+        use_count=small,
+        use_counter=small,
+        use_volume=large,
+        seats=Seats(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)),
         bad=np.zeros((0, 0), np.uint8),
         why=np.zeros(0, np.uint8),
     )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14godel/v1/types.proto\x12\x08godel.v1\"P\n\x0bRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x08operator\x18\x02 \x01(\x0e\x32\x12.godel.v1.Operator\x12\x0e\n\x06values\x18\x03 \x03(\t\"T\n\x04Term\x12%\n\x06labels\x18\x01 \x03(\x0b\x32\x15.godel.v1.Requirement\x12%\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x15.godel.v1.Requirement\")\n\x08\x41\x66\x66inity\x12\x1d\n\x05terms\x18\x01 \x03(\x0b\x32\x0e.godel.v1.Term\"J\n\nToleration\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\"\x8d\x03\n\tClassSpec\x12/\n\x06\x64\x65mand\x18\x01 \x03(\x0b\x32\x1f.godel.v1.ClassSpec.DemandEntry\x12\x33\n\x08selector\x18\x02 \x03(\x0b\x32!.godel.v1.ClassSpec.SelectorEntry\x12$\n\x08\x61\x66\x66inity\x18\x03 \x01(\x0b\x32\x12.godel.v1.Affinity\x12)\n\x0btolerations\x18\x04 \x03(\x0b\x32\x14.godel.v1.Toleration\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\"\n\x06wishes\x18\x06 \x03(\x0b\x32\x12.godel.v1.NodeWish\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\"\n\x07\x62\x65tween\x18\x08 \x01(\x0b\x32\x11.godel.v1.Between\x1a-\n\x0b\x44\x65mandEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x08NodeWish\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x1c\n\x04term\x18\x02 \x01(\x0b\x32\x0e.godel.v1.Term\"\xb1\x02\n\x07\x42\x65tween\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12-\n\x06labels\x18\x02 \x03(\x0b\x32\x1d.godel.v1.Between.LabelsEntry\x12#\n\x08\x61\x66\x66inity\x18\x03 \x03(\x0b\x32\x11.godel.v1.PodTerm\x12(\n\ranti_affinity\x18\x04 \x03(\x0b\x32\x11.godel.v1.PodTerm\x12!\n\x06wishes\x18\x05 \x03(\x0b\x32\x11.godel.v1.PodWish\x12 \n\x06spread\x18\x06 \x03(\x0b\x32\x10.godel.v1.Spread\x12!\n\x05ports\x18\x07 \x03(\x0b\x32\x12.godel.v1.HostPort\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x08Selector\x12+\n\x0crequirements\x18\x01 \x03(\x0b\x32\x15.godel.v1.Requirement\"s\n\x07PodTerm\x12\x14\n\x0ctopology_key\x18\x01 \x01(\t\x12$\n\x08selector\x18\x02 \x01(\x0b\x32\x12.godel.v1.Selector\x12\x12\n\nnamespaces\x18\x03 \x03(\t\x12\x18\n\x10is_any_namespace\x18\x04 \x01(\x08\":\n\x07PodWish\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x1f\n\x04term\x18\x02 \x01(\x0b\x32\x11.godel.v1.PodTerm\"\xb6\x01\n\x06Spread\x12\x14\n\x0ctopology_key\x18\x01 \x01(\t\x12\x10\n\x08max_skew\x18\x02 \x01(\r\x12$\n\x08selector\x18\x03 \x01(\x0b\x32\x12.godel.v1.Selector\x12\x0f\n\x07is_wish\x18\x04 \x01(\x08\x12\x13\n\x0b\x64omains_min\x18\x05 \x01(\r\x12\x1b\n\x13is_affinity_ignored\x18\x06 \x01(\x08\x12\x1b\n\x13\x61re_taints_honoured\x18\x07 \x01(\x08\"=\n\x08HostPort\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"?\n\nClassEntry\x12\x0e\n\x06number\x18\x01 \x01(\r\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.godel.v1.ClassSpec\"3\n\rTopologyLevel\x12\r\n\x05level\x18\x01 \x01(\t\x12\x13\n\x0bis_required\x18\x02 \x01(\x08\"[\n\x0bGroupPolicy\x12)\n\x08topology\x18\x01 \x01(\x0b\x32\x17.godel.v1.TopologyLevel\x12!\n\x08\x63hildren\x18\x02 \x03(\x0b\x32\x0f.godel.v1.Group\"\x88\x01\n\x05Group\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x14\n\x0c\x63lass_number\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x10\n\x03min\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x0b\n\x03pin\x18\x05 \x01(\t\x12%\n\x06policy\x18\x06 \x01(\x0b\x32\x15.godel.v1.GroupPolicyB\x06\n\x04_min\"]\n\x07Refused\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\"?\n\nBatchReply\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\"\n\x07refused\x18\x02 \x03(\x0b\x32\x11.godel.v1.Refused*\x9e\x01\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOPERATOR_IN\x10\x01\x12\x13\n\x0fOPERATOR_NOT_IN\x10\x02\x12\x13\n\x0fOPERATOR_EXISTS\x10\x03\x12\x1b\n\x17OPERATOR_DOES_NOT_EXIST\x10\x04\x12\x0f\n\x0bOPERATOR_GT\x10\x05\x12\x0f\n\x0bOPERATOR_LT\x10\x06*R\n\x05Place\x12\x0e\n\nPLACE_KEEP\x10\x00\x12\x13\n\x0fPLACE_SAME_NODE\x10\x01\x12\x10\n\x0cPLACE_PREFER\x10\x02\x12\x12\n\x0ePLACE_ANYWHERE\x10\x03*\x9a\x01\n\x05Phase\x12\x11\n\rPHASE_WAITING\x10\x00\x12\x11\n\rPHASE_PLACING\x10\x01\x12\x0f\n\x0bPHASE_BOUND\x10\x02\x12\x12\n\x0ePHASE_STARTING\x10\x03\x12\x0f\n\x0bPHASE_READY\x10\x04\x12\x0e\n\nPHASE_DONE\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x12\x13\n\x0fPHASE_CANCELLED\x10\x07*\x99\x07\n\x06Reason\x12\x0f\n\x0bREASON_NONE\x10\x00\x12\x13\n\x0fREASON_NO_NODES\x10\x01\x12 \n\x1cREASON_INSUFFICIENT_RESOURCE\x10\x02\x12\x18\n\x14REASON_NODE_SELECTOR\x10\x03\x12\x18\n\x14REASON_NODE_AFFINITY\x10\x04\x12\x10\n\x0cREASON_TAINT\x10\x05\x12\x18\n\x14REASON_UNSCHEDULABLE\x10\x06\x12\x16\n\x12REASON_PINNED_NODE\x10\x07\x12\x1a\n\x16REASON_UNKNOWN_PROFILE\x10\x08\x12\x17\n\x13REASON_GANG_MINIMUM\x10\t\x12\x13\n\x0fREASON_CONFLICT\x10\n\x12\x14\n\x10REASON_NODE_GONE\x10\x0b\x12\x18\n\x14REASON_STALE_ATTEMPT\x10\x0c\x12\x19\n\x15REASON_STALE_REVISION\x10\r\x12\x14\n\x10REASON_CANCELLED\x10\x0e\x12\x18\n\x14REASON_ALREADY_BOUND\x10\x0f\x12\x17\n\x13REASON_UNKNOWN_UNIT\x10\x10\x12\x1a\n\x16REASON_GANG_INCOMPLETE\x10\x11\x12\x1a\n\x16REASON_REPORTED_FAILED\x10\x12\x12\x18\n\x14REASON_REPORTED_DONE\x10\x13\x12\x17\n\x13REASON_HOME_REFUSED\x10\x14\x12\x14\n\x10REASON_HOME_GONE\x10\x15\x12\x16\n\x12REASON_GANG_REPAIR\x10\x16\x12\x19\n\x15REASON_MALFORMED_PLAN\x10\x17\x12\x13\n\x0fREASON_RELEASED\x10\x18\x12 \n\x1cREASON_WAITING_FOR_SCHEDULER\x10\x19\x12\x1e\n\x1aREASON_WAITING_FOR_MEMBERS\x10\x1a\x12\x12\n\x0eREASON_EVICTED\x10\x1b\x12\x1c\n\x18REASON_SCHEDULER_UNREADY\x10\x1c\x12\x12\n\x0eREASON_PROFILE\x10\x1d\x12\x14\n\x10REASON_HOST_PORT\x10\x1e\x12\x17\n\x13REASON_POD_AFFINITY\x10\x1f\x12\x1c\n\x18REASON_POD_ANTI_AFFINITY\x10 \x12\x1d\n\x19REASON_HELD_ANTI_AFFINITY\x10!\x12\x1a\n\x16REASON_TOPOLOGY_SPREAD\x10\"\x12\x18\n\x14REASON_NODE_FEATURES\x10#b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14godel/v1/types.proto\x12\x08godel.v1\"P\n\x0bRequirement\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x08operator\x18\x02 \x01(\x0e\x32\x12.godel.v1.Operator\x12\x0e\n\x06values\x18\x03 \x03(\t\"T\n\x04Term\x12%\n\x06labels\x18\x01 \x03(\x0b\x32\x15.godel.v1.Requirement\x12%\n\x06\x66ields\x18\x02 \x03(\x0b\x32\x15.godel.v1.Requirement\")\n\x08\x41\x66\x66inity\x12\x1d\n\x05terms\x18\x01 \x03(\x0b\x32\x0e.godel.v1.Term\"J\n\nToleration\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x04 \x01(\t\"\xb1\x03\n\tClassSpec\x12/\n\x06\x64\x65mand\x18\x01 \x03(\x0b\x32\x1f.godel.v1.ClassSpec.DemandEntry\x12\x33\n\x08selector\x18\x02 \x03(\x0b\x32!.godel.v1.ClassSpec.SelectorEntry\x12$\n\x08\x61\x66\x66inity\x18\x03 \x01(\x0b\x32\x12.godel.v1.Affinity\x12)\n\x0btolerations\x18\x04 \x03(\x0b\x32\x14.godel.v1.Toleration\x12\x0f\n\x07profile\x18\x05 \x01(\t\x12\"\n\x06wishes\x18\x06 \x03(\x0b\x32\x12.godel.v1.NodeWish\x12\x10\n\x08\x66\x65\x61tures\x18\x07 \x03(\t\x12\"\n\x07\x62\x65tween\x18\x08 \x01(\x0b\x32\x11.godel.v1.Between\x12\"\n\x06places\x18\t \x03(\x0b\x32\x12.godel.v1.Affinity\x1a-\n\x0b\x44\x65mandEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a/\n\rSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x08NodeWish\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x1c\n\x04term\x18\x02 \x01(\x0b\x32\x0e.godel.v1.Term\"\xf1\x02\n\x07\x42\x65tween\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12-\n\x06labels\x18\x02 \x03(\x0b\x32\x1d.godel.v1.Between.LabelsEntry\x12#\n\x08\x61\x66\x66inity\x18\x03 \x03(\x0b\x32\x11.godel.v1.PodTerm\x12(\n\ranti_affinity\x18\x04 \x03(\x0b\x32\x11.godel.v1.PodTerm\x12!\n\x06wishes\x18\x05 \x03(\x0b\x32\x11.godel.v1.PodWish\x12 \n\x06spread\x18\x06 \x03(\x0b\x32\x10.godel.v1.Spread\x12!\n\x05ports\x18\x07 \x03(\x0b\x32\x12.godel.v1.HostPort\x12\x1f\n\x06\x63laims\x18\x08 \x03(\x0b\x32\x0f.godel.v1.Claim\x12\x1d\n\x05\x64isks\x18\t \x03(\x0b\x32\x0e.godel.v1.Disk\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x05\x43laim\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64river\x18\x02 \x01(\t\x12\x10\n\x08is_alone\x18\x03 \x01(\x08\"G\n\x04\x44isk\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05hosts\x18\x03 \x03(\t\x12\x14\n\x0cis_read_only\x18\x04 \x01(\x08\"7\n\x08Selector\x12+\n\x0crequirements\x18\x01 \x03(\x0b\x32\x15.godel.v1.Requirement\"s\n\x07PodTerm\x12\x14\n\x0ctopology_key\x18\x01 \x01(\t\x12$\n\x08selector\x18\x02 \x01(\x0b\x32\x12.godel.v1.Selector\x12\x12\n\nnamespaces\x18\x03 \x03(\t\x12\x18\n\x10is_any_namespace\x18\x04 \x01(\x08\":\n\x07PodWish\x12\x0e\n\x06weight\x18\x01 \x01(\x05\x12\x1f\n\x04term\x18\x02 \x01(\x0b\x32\x11.godel.v1.PodTerm\"\xb6\x01\n\x06Spread\x12\x14\n\x0ctopology_key\x18\x01 \x01(\t\x12\x10\n\x08max_skew\x18\x02 \x01(\r\x12$\n\x08selector\x18\x03 \x01(\x0b\x32\x12.godel.v1.Selector\x12\x0f\n\x07is_wish\x18\x04 \x01(\x08\x12\x13\n\x0b\x64omains_min\x18\x05 \x01(\r\x12\x1b\n\x13is_affinity_ignored\x18\x06 \x01(\x08\x12\x1b\n\x13\x61re_taints_honoured\x18\x07 \x01(\x08\"=\n\x08HostPort\x12\x0e\n\x06number\x18\x01 \x01(\r\x12\x10\n\x08protocol\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"?\n\nClassEntry\x12\x0e\n\x06number\x18\x01 \x01(\r\x12!\n\x04spec\x18\x02 \x01(\x0b\x32\x13.godel.v1.ClassSpec\"3\n\rTopologyLevel\x12\r\n\x05level\x18\x01 \x01(\t\x12\x13\n\x0bis_required\x18\x02 \x01(\x08\"[\n\x0bGroupPolicy\x12)\n\x08topology\x18\x01 \x01(\x0b\x32\x17.godel.v1.TopologyLevel\x12!\n\x08\x63hildren\x18\x02 \x03(\x0b\x32\x0f.godel.v1.Group\"\x88\x01\n\x05Group\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x14\n\x0c\x63lass_number\x18\x02 \x01(\r\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x10\n\x03min\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x0b\n\x03pin\x18\x05 \x01(\t\x12%\n\x06policy\x18\x06 \x01(\x0b\x32\x15.godel.v1.GroupPolicyB\x06\n\x04_min\"]\n\x07Refused\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\r\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x05 \x01(\r\"?\n\nBatchReply\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\"\n\x07refused\x18\x02 \x03(\x0b\x32\x11.godel.v1.Refused*\x9e\x01\n\x08Operator\x12\x18\n\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOPERATOR_IN\x10\x01\x12\x13\n\x0fOPERATOR_NOT_IN\x10\x02\x12\x13\n\x0fOPERATOR_EXISTS\x10\x03\x12\x1b\n\x17OPERATOR_DOES_NOT_EXIST\x10\x04\x12\x0f\n\x0bOPERATOR_GT\x10\x05\x12\x0f\n\x0bOPERATOR_LT\x10\x06*R\n\x05Place\x12\x0e\n\nPLACE_KEEP\x10\x00\x12\x13\n\x0fPLACE_SAME_NODE\x10\x01\x12\x10\n\x0cPLACE_PREFER\x10\x02\x12\x12\n\x0ePLACE_ANYWHERE\x10\x03*\x9a\x01\n\x05Phase\x12\x11\n\rPHASE_WAITING\x10\x00\x12\x11\n\rPHASE_PLACING\x10\x01\x12\x0f\n\x0bPHASE_BOUND\x10\x02\x12\x12\n\x0ePHASE_STARTING\x10\x03\x12\x0f\n\x0bPHASE_READY\x10\x04\x12\x0e\n\nPHASE_DONE\x10\x05\x12\x10\n\x0cPHASE_FAILED\x10\x06\x12\x13\n\x0fPHASE_CANCELLED\x10\x07*\x99\x07\n\x06Reason\x12\x0f\n\x0bREASON_NONE\x10\x00\x12\x13\n\x0fREASON_NO_NODES\x10\x01\x12 \n\x1cREASON_INSUFFICIENT_RESOURCE\x10\x02\x12\x18\n\x14REASON_NODE_SELECTOR\x10\x03\x12\x18\n\x14REASON_NODE_AFFINITY\x10\x04\x12\x10\n\x0cREASON_TAINT\x10\x05\x12\x18\n\x14REASON_UNSCHEDULABLE\x10\x06\x12\x16\n\x12REASON_PINNED_NODE\x10\x07\x12\x1a\n\x16REASON_UNKNOWN_PROFILE\x10\x08\x12\x17\n\x13REASON_GANG_MINIMUM\x10\t\x12\x13\n\x0fREASON_CONFLICT\x10\n\x12\x14\n\x10REASON_NODE_GONE\x10\x0b\x12\x18\n\x14REASON_STALE_ATTEMPT\x10\x0c\x12\x19\n\x15REASON_STALE_REVISION\x10\r\x12\x14\n\x10REASON_CANCELLED\x10\x0e\x12\x18\n\x14REASON_ALREADY_BOUND\x10\x0f\x12\x17\n\x13REASON_UNKNOWN_UNIT\x10\x10\x12\x1a\n\x16REASON_GANG_INCOMPLETE\x10\x11\x12\x1a\n\x16REASON_REPORTED_FAILED\x10\x12\x12\x18\n\x14REASON_REPORTED_DONE\x10\x13\x12\x17\n\x13REASON_HOME_REFUSED\x10\x14\x12\x14\n\x10REASON_HOME_GONE\x10\x15\x12\x16\n\x12REASON_GANG_REPAIR\x10\x16\x12\x19\n\x15REASON_MALFORMED_PLAN\x10\x17\x12\x13\n\x0fREASON_RELEASED\x10\x18\x12 \n\x1cREASON_WAITING_FOR_SCHEDULER\x10\x19\x12\x1e\n\x1aREASON_WAITING_FOR_MEMBERS\x10\x1a\x12\x12\n\x0eREASON_EVICTED\x10\x1b\x12\x1c\n\x18REASON_SCHEDULER_UNREADY\x10\x1c\x12\x12\n\x0eREASON_PROFILE\x10\x1d\x12\x14\n\x10REASON_HOST_PORT\x10\x1e\x12\x17\n\x13REASON_POD_AFFINITY\x10\x1f\x12\x1c\n\x18REASON_POD_ANTI_AFFINITY\x10 \x12\x1d\n\x19REASON_HELD_ANTI_AFFINITY\x10!\x12\x1a\n\x16REASON_TOPOLOGY_SPREAD\x10\"\x12\x18\n\x14REASON_NODE_FEATURES\x10#b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,14 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLASSSPEC_SELECTORENTRY']._serialized_options = b'8\001'
   _globals['_BETWEEN_LABELSENTRY']._loaded_options = None
   _globals['_BETWEEN_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_OPERATOR']._serialized_start=2080
-  _globals['_OPERATOR']._serialized_end=2238
-  _globals['_PLACE']._serialized_start=2240
-  _globals['_PLACE']._serialized_end=2322
-  _globals['_PHASE']._serialized_start=2325
-  _globals['_PHASE']._serialized_end=2479
-  _globals['_REASON']._serialized_start=2482
-  _globals['_REASON']._serialized_end=3403
+  _globals['_OPERATOR']._serialized_start=2310
+  _globals['_OPERATOR']._serialized_end=2468
+  _globals['_PLACE']._serialized_start=2470
+  _globals['_PLACE']._serialized_end=2552
+  _globals['_PHASE']._serialized_start=2555
+  _globals['_PHASE']._serialized_end=2709
+  _globals['_REASON']._serialized_start=2712
+  _globals['_REASON']._serialized_end=3633
   _globals['_REQUIREMENT']._serialized_start=34
   _globals['_REQUIREMENT']._serialized_end=114
   _globals['_TERM']._serialized_start=116
@@ -54,37 +54,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOLERATION']._serialized_start=245
   _globals['_TOLERATION']._serialized_end=319
   _globals['_CLASSSPEC']._serialized_start=322
-  _globals['_CLASSSPEC']._serialized_end=719
-  _globals['_CLASSSPEC_DEMANDENTRY']._serialized_start=625
-  _globals['_CLASSSPEC_DEMANDENTRY']._serialized_end=670
-  _globals['_CLASSSPEC_SELECTORENTRY']._serialized_start=672
-  _globals['_CLASSSPEC_SELECTORENTRY']._serialized_end=719
-  _globals['_NODEWISH']._serialized_start=721
-  _globals['_NODEWISH']._serialized_end=777
-  _globals['_BETWEEN']._serialized_start=780
-  _globals['_BETWEEN']._serialized_end=1085
-  _globals['_BETWEEN_LABELSENTRY']._serialized_start=1040
-  _globals['_BETWEEN_LABELSENTRY']._serialized_end=1085
-  _globals['_SELECTOR']._serialized_start=1087
-  _globals['_SELECTOR']._serialized_end=1142
-  _globals['_PODTERM']._serialized_start=1144
-  _globals['_PODTERM']._serialized_end=1259
-  _globals['_PODWISH']._serialized_start=1261
-  _globals['_PODWISH']._serialized_end=1319
-  _globals['_SPREAD']._serialized_start=1322
-  _globals['_SPREAD']._serialized_end=1504
-  _globals['_HOSTPORT']._serialized_start=1506
-  _globals['_HOSTPORT']._serialized_end=1567
-  _globals['_CLASSENTRY']._serialized_start=1569
-  _globals['_CLASSENTRY']._serialized_end=1632
-  _globals['_TOPOLOGYLEVEL']._serialized_start=1634
-  _globals['_TOPOLOGYLEVEL']._serialized_end=1685
-  _globals['_GROUPPOLICY']._serialized_start=1687
-  _globals['_GROUPPOLICY']._serialized_end=1778
-  _globals['_GROUP']._serialized_start=1781
-  _globals['_GROUP']._serialized_end=1917
-  _globals['_REFUSED']._serialized_start=1919
-  _globals['_REFUSED']._serialized_end=2012
-  _globals['_BATCHREPLY']._serialized_start=2014
-  _globals['_BATCHREPLY']._serialized_end=2077
+  _globals['_CLASSSPEC']._serialized_end=755
+  _globals['_CLASSSPEC_DEMANDENTRY']._serialized_start=661
+  _globals['_CLASSSPEC_DEMANDENTRY']._serialized_end=706
+  _globals['_CLASSSPEC_SELECTORENTRY']._serialized_start=708
+  _globals['_CLASSSPEC_SELECTORENTRY']._serialized_end=755
+  _globals['_NODEWISH']._serialized_start=757
+  _globals['_NODEWISH']._serialized_end=813
+  _globals['_BETWEEN']._serialized_start=816
+  _globals['_BETWEEN']._serialized_end=1185
+  _globals['_BETWEEN_LABELSENTRY']._serialized_start=1140
+  _globals['_BETWEEN_LABELSENTRY']._serialized_end=1185
+  _globals['_CLAIM']._serialized_start=1187
+  _globals['_CLAIM']._serialized_end=1242
+  _globals['_DISK']._serialized_start=1244
+  _globals['_DISK']._serialized_end=1315
+  _globals['_SELECTOR']._serialized_start=1317
+  _globals['_SELECTOR']._serialized_end=1372
+  _globals['_PODTERM']._serialized_start=1374
+  _globals['_PODTERM']._serialized_end=1489
+  _globals['_PODWISH']._serialized_start=1491
+  _globals['_PODWISH']._serialized_end=1549
+  _globals['_SPREAD']._serialized_start=1552
+  _globals['_SPREAD']._serialized_end=1734
+  _globals['_HOSTPORT']._serialized_start=1736
+  _globals['_HOSTPORT']._serialized_end=1797
+  _globals['_CLASSENTRY']._serialized_start=1799
+  _globals['_CLASSENTRY']._serialized_end=1862
+  _globals['_TOPOLOGYLEVEL']._serialized_start=1864
+  _globals['_TOPOLOGYLEVEL']._serialized_end=1915
+  _globals['_GROUPPOLICY']._serialized_start=1917
+  _globals['_GROUPPOLICY']._serialized_end=2008
+  _globals['_GROUP']._serialized_start=2011
+  _globals['_GROUP']._serialized_end=2147
+  _globals['_REFUSED']._serialized_start=2149
+  _globals['_REFUSED']._serialized_end=2242
+  _globals['_BATCHREPLY']._serialized_start=2244
+  _globals['_BATCHREPLY']._serialized_end=2307
 # @@protoc_insertion_point(module_scope)

@@ -463,6 +463,7 @@ class ClassSpec(_message.Message):
     WISHES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     BETWEEN_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """Scheduler profile; empty: "default"."""
     @_builtins.property
@@ -495,6 +496,10 @@ class ClassSpec(_message.Message):
     def between(self) -> Global___Between:
         """What it says of other replicas."""
 
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Affinity]:
+        """For each of its volumes that is not everywhere: terms of which the node must match one."""
+
     def __init__(
         self,
         *,
@@ -506,10 +511,11 @@ class ClassSpec(_message.Message):
         wishes: _abc.Iterable[Global___NodeWish] | None = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         between: Global___Between | None = ...,
+        places: _abc.Iterable[Global___Affinity] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "places", b"places", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -576,6 +582,8 @@ class Between(_message.Message):
     WISHES_FIELD_NUMBER: _builtins.int
     SPREAD_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    DISKS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace of its replicas."""
     @_builtins.property
@@ -602,6 +610,14 @@ class Between(_message.Message):
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostPort]:
         """Ports of the node that a replica takes for itself."""
 
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """Claims of volumes that it uses."""
+
+    @_builtins.property
+    def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disk]:
+        """Disks that it names itself, which a node mounts once."""
+
     def __init__(
         self,
         *,
@@ -612,14 +628,82 @@ class Between(_message.Message):
         wishes: _abc.Iterable[Global___PodWish] | None = ...,
         spread: _abc.Iterable[Global___Spread] | None = ...,
         ports: _abc.Iterable[Global___HostPort] | None = ...,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+        disks: _abc.Iterable[Global___Disk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "namespace", b"namespace", "ports", b"ports", "spread", b"spread", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "claims", b"claims", "disks", b"disks", "labels", b"labels", "namespace", b"namespace", "ports", b"ports", "spread", b"spread", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Between: _TypeAlias = Between  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """A claim of a volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    IS_ALONE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """With its namespace; one claim is one volume."""
+    driver: _builtins.str
+    """Who attaches the volume to nodes, as far as nodes limit how many: those with a label "attach:<driver>"."""
+    is_alone: _builtins.bool
+    """Whether one replica at a time may use it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        driver: _builtins.str = ...,
+        is_alone: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "is_alone", b"is_alone", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
+
+@_typing.final
+class Disk(_message.Message):
+    """A disk that a node mounts once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    IS_READ_ONLY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Disks of two kinds are two disks."""
+    name: _builtins.str
+    """Its name."""
+    is_read_only: _builtins.bool
+    """Whether it may be mounted again by those who only read, too."""
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where it is served: disks of one name without a host in common are two; none means everywhere."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        is_read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "is_read_only", b"is_read_only", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disk: _TypeAlias = Disk  # noqa: Y015
 
 @_typing.final
 class Selector(_message.Message):
