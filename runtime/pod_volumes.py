@@ -2,7 +2,7 @@
 
 Each claim becomes terms of which a node must match one: those of the volume that it is bound to, or
 of all that it could get. Claims of one pod that could get the same volume are tried on each node.
-What waits for somebody else (a claim that is not there, or not bound yet) is a refusal that says so.
+What waits for somebody else (a claim that is not there, or not bound yet) is refused by name.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def pod_volumes(
             claim = _usable(metadata, volume, f"{namespace}/{name}", storage)
         if claim is None or storage is None:
             continue
-        is_alone = ALONE in claim.modes and "persistentVolumeClaim" in volume
+        is_alone = ALONE in claim.modes and volume.raw("ephemeral") is None
         made.claims.append(Claim(storage.driver_of(claim), claim.key, is_alone))
         if is_held:
             continue
@@ -82,7 +82,7 @@ def unbound_claims(storage: Storage, claims: tuple[Claim, ...]) -> list[ClaimVie
 
 
 def _claim_name(metadata: Fields, volume: Fields) -> str | None:
-    if "persistentVolumeClaim" in volume:
+    if volume.raw("persistentVolumeClaim") is not None:
         return volume.fields("persistentVolumeClaim").text("claimName")
     if volume.raw("ephemeral") is not None:
         return f"{metadata.text('name')}-{volume.text('name')}"
@@ -117,7 +117,7 @@ def _demand_bound(made: PodVolumes, storage: Storage, field: Fields, claim: Clai
     if volume is None:
         raise BadManifest(field.path, f"there is no volume {claim.volume} of claim {claim.key}")
     made.demand(volume.places)
-    if "persistentVolumeClaim" in field:
+    if field.raw("ephemeral") is None:
         for places in _zones(volume):
             made.demand(places)
 

@@ -1,4 +1,4 @@
-"""What a cluster says of volumes: claims, volumes, their classes, capacities, and what nodes attach.
+"""What a cluster says of volumes: claims, volumes, classes, capacities, what nodes attach.
 
 Owned by whoever reads pods: `pod_volumes` asks it where a pod's volumes are or can be. Each object
 is read once, into what scheduling needs of it.

@@ -248,9 +248,8 @@ class Neighbours:
         uses: dict[int, list[tuple[int, int]]] = {}
         for klass, spec in self._specs.items():
             claims = spec.between.claims if spec.between is not None and drivers else ()
-            used = {
-                (drivers[c.driver], self._volume(c.name)) for c in claims if c.driver in drivers
-            }
+            counted = [claim for claim in claims if claim.driver in drivers]
+            used = {(drivers[each.driver], self._volume(each.name)) for each in counted}
             if used:
                 uses[klass] = sorted(used)
         entries = [entry for listed in uses.values() for entry in listed]

@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 from tests.oracle.pods import Pods
+from tests.oracle.storage import Storage
 
 Manifest = dict[str, Any]
 ZONES = ("a", "b", "c")
@@ -20,11 +21,12 @@ def cluster(luck: Random) -> list[Manifest]:
     """Nodes, namespaces, priority classes, pods that run and pods that wait."""
     nodes = [_node(luck, i) for i in range(luck.randint(2, 7))]
     names = [node["metadata"]["name"] for node in nodes]
-    pods = Pods(luck, names)
-    made = [*nodes, *_namespaces(luck), *_priorities()]
+    storage = Storage(luck, names, NAMESPACES)
+    pods = Pods(luck, names, storage)
+    made = [*nodes, *_namespaces(luck), *_priorities(), *storage.objects()]
     made += [pods.running(i) for i in range(luck.randint(0, 8))]
     made += [pods.waiting(i) for i in range(luck.randint(1, 6))]
-    return made
+    return made + storage.late
 
 
 def _node(luck: Random, number: int) -> Manifest:
@@ -33,6 +35,9 @@ def _node(luck: Random, number: int) -> Manifest:
     for key, values in (("zone", ZONES), ("disk", ("ssd", "hdd")), ("cores", ("4", "16", "x"))):
         if luck.random() < 0.8:
             labels[key] = luck.choice(values)
+    for key in ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"):
+        if luck.random() < 0.3:
+            labels[key] = luck.choice(("a", "b"))
     spec: Manifest = {}
     if luck.random() < 0.15:
         spec["unschedulable"] = True

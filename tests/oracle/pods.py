@@ -6,6 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.oracle.storage import Storage
+
 Manifest = dict[str, Any]
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -18,9 +20,10 @@ ODDS = 0.3
 class Pods:
     """Makes pods for nodes of some names."""
 
-    def __init__(self, luck: Random, nodes: list[str]) -> None:
+    def __init__(self, luck: Random, nodes: list[str], storage: Storage) -> None:
         self._luck = luck
         self._nodes = nodes
+        self._storage = storage
         self._labels: dict[str, str] = {}
 
     def running(self, number: int) -> Manifest:
@@ -60,8 +63,11 @@ class Pods:
             if luck.random() < 0.5:
                 spec["hostUsers"] = False
         namespace = luck.choice(NAMESPACES)
-        metadata = {"name": name, "namespace": namespace, "labels": self._labels}
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        metadata = {"name": name, "namespace": namespace, "uid": name, "labels": self._labels}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        if luck.random() < ODDS:
+            spec["volumes"] = self._storage.volumes_of(made)
+        return made
 
     def _fields(self) -> dict[str, Callable[[], Any]]:
         return {

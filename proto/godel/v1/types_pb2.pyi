@@ -211,6 +211,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A topology spread constraint is not met."""
     REASON_NODE_FEATURES: _Reason.ValueType  # 35
     """The node does not declare a feature that is needed."""
+    REASON_VOLUME_PLACE: _Reason.ValueType  # 36
+    """A volume of the replica is not, and cannot be made, where the node is."""
+    REASON_CLAIM_IN_USE: _Reason.ValueType  # 37
+    """A claim that one replica at a time may use is in use."""
+    REASON_DISK_IN_USE: _Reason.ValueType  # 38
+    """A disk that a node mounts once is mounted there."""
+    REASON_VOLUME_LIMIT: _Reason.ValueType  # 39
+    """The node can attach no more volumes."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or waits. The argument's meaning is given per code; 0 where none is."""
@@ -287,6 +295,14 @@ REASON_TOPOLOGY_SPREAD: Reason.ValueType  # 34
 """A topology spread constraint is not met."""
 REASON_NODE_FEATURES: Reason.ValueType  # 35
 """The node does not declare a feature that is needed."""
+REASON_VOLUME_PLACE: Reason.ValueType  # 36
+"""A volume of the replica is not, and cannot be made, where the node is."""
+REASON_CLAIM_IN_USE: Reason.ValueType  # 37
+"""A claim that one replica at a time may use is in use."""
+REASON_DISK_IN_USE: Reason.ValueType  # 38
+"""A disk that a node mounts once is mounted there."""
+REASON_VOLUME_LIMIT: Reason.ValueType  # 39
+"""The node can attach no more volumes."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
