@@ -230,11 +230,10 @@ def _is_fitting(volume: VolumeView, claim: ClaimView) -> bool:
         return False
     if volume.size < (claim.size or 0) or volume.mode != claim.mode:
         return False
-    if volume.attributes != claim.attributes:
+    if (volume.attributes, volume.klass) != (claim.attributes, claim.klass):
         return False
     return is_meant or (
         volume.is_available
-        and volume.klass == claim.klass
         and is_selected(claim.selector, volume.labels)
         and claim.modes <= volume.modes
     )

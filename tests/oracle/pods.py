@@ -11,10 +11,13 @@ from tests.oracle.storage import Storage
 Manifest = dict[str, Any]
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-KEYS = ("zone", "kubernetes.io/hostname", "disk", "rack")
+KEYS = ("zone", "zone", "zone", "kubernetes.io/hostname", "kubernetes.io/hostname", "disk", "rack")
+FIELDS = ("volumes", "ports", "containers")
+"""Fields with odds of their own; `containers` stands for what they ask for."""
 NAMESPACES = ("default", "red", "blue")
-ODDS = 0.3
-"""Of each field of a pod that waits."""
+ODDS = (0.0, 0.0, 0.3, 0.6)
+"""Of each field of a pod: drawn for the whole cluster, so that few rules stand in the way of the
+others."""
 
 
 class Pods:
@@ -25,6 +28,7 @@ class Pods:
         self._nodes = nodes
         self._storage = storage
         self._labels: dict[str, str] = {}
+        self._odds = {name: luck.choice(ODDS) for name in (*self._fields(), *FIELDS)}
 
     def running(self, number: int) -> Manifest:
         """A pod with its node, which may not be there any more, or which is being stopped."""
@@ -54,7 +58,7 @@ class Pods:
         }
         spec: Manifest = {"containers": [self._container() for _ in range(luck.choice((1, 1, 2)))]}
         for field, make in self._fields().items():
-            if luck.random() < ODDS:
+            if luck.random() < self._odds[field]:
                 made = make()
                 if made:
                     spec[field] = made
@@ -65,7 +69,7 @@ class Pods:
         namespace = luck.choice(NAMESPACES)
         metadata = {"name": name, "namespace": namespace, "uid": name, "labels": self._labels}
         made = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-        if luck.random() < ODDS:
+        if luck.random() < self._odds["volumes"]:
             spec["volumes"] = self._storage.volumes_of(made)
         return made
 
@@ -87,12 +91,12 @@ class Pods:
         made: Manifest = {"name": f"c{luck.randrange(1 << 30)}", "image": "i"}
         resources: dict[str, Manifest] = {}
         for kind in ("requests", "limits"):
-            if luck.random() < 0.5:
+            if luck.random() < self._odds["containers"]:
                 resources[kind] = self._amounts()
         _make_equal(resources)
         if resources:
             made["resources"] = resources
-        if luck.random() < 0.25:
+        if luck.random() < self._odds["ports"]:
             made["ports"] = [self._port()]
         if luck.random() < 0.05:
             made["restartPolicy"] = "Never"

@@ -12,6 +12,7 @@ CLAIMS = 6
 """Per namespace, of which some are missing."""
 VOLUMES = 8
 MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany")
+ALONE = "ReadWriteOncePod"
 
 
 class Storage:
@@ -53,7 +54,7 @@ class Storage:
         made: list[Manifest] = []
         for number in luck.sample(range(CLAIMS), luck.choice((0, 1, 1, 2, 3))):
             made.append({"persistentVolumeClaim": {"claimName": f"c{number}"}})
-        if luck.random() < 0.3:
+        if luck.random() < 0.5:
             made.append(self._disk())
         if luck.random() < 0.1:
             made.append({"ephemeral": {"volumeClaimTemplate": {"spec": {}}}})
@@ -86,11 +87,11 @@ class Storage:
     def _claim(self, namespace: str, number: int) -> Manifest:
         luck = self._luck
         spec: Manifest = {
-            "accessModes": [luck.choice((*MODES, "ReadWriteOncePod"))],
+            "accessModes": [luck.choice((*MODES, ALONE, ALONE))],
             "resources": {"requests": {"storage": luck.choice(("1Gi", "2Gi", "5Gi"))}},
         }
         if luck.random() < 0.95:
-            spec["storageClassName"] = luck.choice(CLASSES)
+            spec["storageClassName"] = luck.choice((*CLASSES, "fast", "fast", "local", "local"))
         if luck.random() < 0.1:
             spec["volumeMode"] = luck.choice(("Block", "Filesystem"))
         if luck.random() < 0.15:
@@ -110,7 +111,7 @@ class Storage:
     def _volume(self, number: int) -> Manifest:
         luck = self._luck
         spec: Manifest = {
-            "accessModes": sorted(luck.sample((*MODES, "ReadWriteOncePod"), luck.choice((1, 3)))),
+            "accessModes": sorted(luck.sample((*MODES, ALONE), luck.choice((2, 3, 4)))),
             # No two are of one size: the plugin's choice among equals is left to chance.
             "capacity": {"storage": f"{1000 * luck.choice((1, 3, 6)) + number}Mi"},
             "storageClassName": luck.choice(CLASSES),
@@ -197,7 +198,7 @@ class Storage:
 
     def _disk(self) -> Manifest:
         luck = self._luck
-        name, is_read_only = luck.choice(("x", "y")), luck.random() < 0.5
+        name, is_read_only = luck.choice(("x", "x", "y")), luck.random() < 0.4
         monitors = sorted(luck.sample(("m", "n", "o"), luck.choice((1, 2))))
         return luck.choice(
             (
