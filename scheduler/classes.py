@@ -11,18 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, counted, decode, demanded
+from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, NodeWish, counted, decode, demanded
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
 from cell.messages import ClassDef
 from scheduler.framework.profiles import FUSED_COUNT, Profile
+from scheduler.gains import Gains
 from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
 
 ENTRIES_MAX = RESOURCES_MAX + 1 + len(UNASKED)
 """A class's resources, the pod slot, and what scores alone count."""
 MASKS_MAX = 512
-"""Static masks kept, one byte per node each; beyond it all are computed again when asked for."""
+"""Static masks, and gains, that are kept: seven bytes per node in all; beyond it all are computed
+again when asked for."""
 
 
 class ClassTable:
@@ -40,6 +42,7 @@ class ClassTable:
         self._statics = StaticNodes()
         self._neighbours = Neighbours(self._statics)
         self._masks: dict[StaticRules, StaticMask] = {}
+        self._gains: dict[tuple[StaticRules, tuple[NodeWish, ...], str], Gains] = {}
         self.columns = _columns(64)
 
     def intern(self, encoded: bytes) -> int:
@@ -53,7 +56,7 @@ class ClassTable:
     def follow(self, statics: StaticNodes, neighbours: Neighbours) -> None:
         """A new session's nodes and residents: masks and counters begin anew."""
         self._statics, self._neighbours = statics, neighbours
-        self._masks = {}
+        self._masks, self._gains = {}, {}
         for klass, spec in enumerate(self.specs):
             neighbours.learn(klass, spec)
 
@@ -73,6 +76,18 @@ class ClassTable:
                 self._masks.clear()
             mask = self._masks[rules] = StaticMask(self._statics, rules)
         return mask
+
+    def gains(self, klass: int) -> Gains:
+        """What nodes the class prefers; shared by all classes that are alike in it."""
+        mask, spec, profile = self.mask(klass), self.specs[klass], self.profiles[klass]
+        assert profile is not None
+        key = (mask.rules, spec.wishes, profile.name)
+        gains = self._gains.get(key)
+        if gains is None:
+            if len(self._gains) >= MASKS_MAX:
+                self._gains.clear()
+            gains = self._gains[key] = Gains(self._statics, mask, spec, profile.statics)
+        return gains
 
     def resolve(self) -> None:
         """Look again for resources that were absent.

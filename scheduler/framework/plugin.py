@@ -17,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.classes import ClassSpec
+from cell.fit.static import StaticNodes
 
 SCORE_MAX = 100
 """What one plugin gives at most, before its weight."""
+VALUE_MAX = (1 << 15) - 1
+"""Largest value that is normalised."""
+
+Values = NDArray[np.int16]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -48,6 +53,21 @@ class FilterPlugin(Plugin):
     @abstractmethod
     def filter(self, view: View, spec: ClassSpec, feasible: NDArray[np.bool_]) -> None:
         """Clear the bits of nodes that the class must not use; bool [node]."""
+
+
+class StaticScorePlugin(Plugin):
+    """A preference that reads specs of nodes and the class alone, to be normalised: the largest
+    value among the nodes that the static rules allow gets SCORE_MAX.
+
+    It is kept per class and asked again for nodes whose spec changed.
+    """
+
+    is_reversed: ClassVar[bool] = False
+    """Whether the largest value is the worst."""
+
+    @abstractmethod
+    def values(self, nodes: StaticNodes, spec: ClassSpec, rows: NDArray[np.int64]) -> Values:
+        """Per row a value from 0 to VALUE_MAX."""
 
 
 class ScorePlugin(Plugin):

@@ -11,21 +11,33 @@ from collections.abc import Mapping
 import msgspec
 
 from cell.classes import ClassSpec
-from scheduler.framework.plugin import SCORE_MAX, FilterPlugin, Plugin, ScorePlugin
+from scheduler.framework.plugin import (
+    SCORE_MAX,
+    FilterPlugin,
+    Plugin,
+    ScorePlugin,
+    StaticScorePlugin,
+)
 from scheduler.kernels.keys import SCORE_MAX as TOTAL_MAX
 from scheduler.plugins.balanced.plugin import Balanced
 from scheduler.plugins.least.plugin import Least
 from scheduler.plugins.most.plugin import Most
+from scheduler.plugins.node_affinity.plugin import NodeAffinity
+from scheduler.plugins.taints.plugin import Taints
 
 PLUGINS: dict[str, type[Plugin]] = {
     "least": Least,
     "most": Most,
     "balanced": Balanced,
+    "taints": Taints,
+    "node_affinity": NodeAffinity,
 }
+WISHES = {"taints": 3, "node_affinity": 2}
+"""What pods and nodes say they prefer; kube-scheduler's weights."""
 PROFILES: dict[str, dict[str, int]] = {
-    "default": {"least": 1, "balanced": 1},
-    "pack": {"most": 1},
-    "spread": {"least": 1},
+    "default": {"least": 1, "balanced": 1, **WISHES},
+    "pack": {"most": 1, **WISHES},
+    "spread": {"least": 1, **WISHES},
 }
 FUSED_COUNT = 3
 """Weights of the placing kernel."""
@@ -41,6 +53,7 @@ class Profile(msgspec.Struct, frozen=True):
     name: str
     filters: tuple[FilterPlugin, ...]
     scores: tuple[tuple[ScorePlugin, int], ...]
+    statics: tuple[tuple[StaticScorePlugin, int], ...] = ()
 
     @property
     def is_fused(self) -> bool:
@@ -79,6 +92,7 @@ def load_profiles(
 def _profile(name: str, weights: Mapping[str, int], known: Mapping[str, type[Plugin]]) -> Profile:
     filters: list[FilterPlugin] = []
     scores: list[tuple[ScorePlugin, int]] = []
+    statics: list[tuple[StaticScorePlugin, int]] = []
     for plugin_name, weight in weights.items():
         if plugin_name not in known:
             raise BadProfile(f"profile {name}: no plugin {plugin_name}")
@@ -87,8 +101,10 @@ def _profile(name: str, weights: Mapping[str, int], known: Mapping[str, type[Plu
             filters.append(plugin)
         elif isinstance(plugin, ScorePlugin) and weight > 0:
             scores.append((plugin, weight))
+        elif isinstance(plugin, StaticScorePlugin) and weight > 0:
+            statics.append((plugin, weight))
         else:
             raise BadProfile(f"profile {name}: plugin {plugin_name} needs a weight above 0")
-    if sum(weight for _, weight in scores) * SCORE_MAX > TOTAL_MAX:
+    if sum(weight for _, weight in (*scores, *statics)) * SCORE_MAX > TOTAL_MAX:
         raise BadProfile(f"profile {name}: weights sum to more than {TOTAL_MAX // SCORE_MAX}")
-    return Profile(name, tuple(filters), tuple(scores))
+    return Profile(name, tuple(filters), tuple(scores), tuple(statics))

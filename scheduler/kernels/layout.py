@@ -25,6 +25,7 @@ NO_SLOT = -1
 NO_ROW = -1
 
 I64 = NDArray[np.int64]
+I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
@@ -44,7 +45,8 @@ class Nodes(NamedTuple):
     assumed: I64
     """[node, resource]: planned and not yet covered by the binder's stream."""
     base: I32
-    """[node]: partition bit and tie rank of the node's key."""
+    """[0 | 1, node]: partition bit and tie rank of the node's key, for classes that wish nothing,
+    and for those that do."""
     ties: I64
     """[3]: the permutation of ties: flip, factor, inverse factor."""
 
@@ -80,8 +82,10 @@ class Slots(NamedTuple):
     """[slot, node]: -1 where the class does not fit."""
     tops: I32
     """[slot, block]: the largest key of each block."""
-    mask: Bits
-    """[slot, node]: the static rules' answer."""
+    gain: I16
+    """[slot, node]: the static scores' weighted sum, -1 where the static rules refuse."""
+    is_wishing: Bits
+    """[slot]: its keys put the score before the partition."""
     seen: I64
     """[slot]"""
     refused_at: I64

@@ -157,7 +157,7 @@ def _place_pinned(
 ) -> None:
     """Up to `want` replicas more of a row on its pinned node."""
     slot, klass, node = rows.slot[row], rows.klass[row], rows.pin[row]
-    if node < 0 or not slots.mask[slot, node]:
+    if node < 0 or slots.gain[slot, node] < 0:
         return
     for _ in range(want):
         if not is_fitting(nodes, classes, klass, node):
