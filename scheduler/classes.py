@@ -15,7 +15,7 @@ from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, NodeWish, counted, d
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
 from cell.messages import ClassDef
-from scheduler.framework.profiles import FUSED_COUNT, Profile
+from scheduler.framework.profiles import FUSED_COUNT, WISHED_COUNT, Profile
 from scheduler.gains import Gains
 from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
@@ -66,6 +66,9 @@ class ClassTable:
         if neighbours.is_needed:
             neighbours.prepare(klasses)
             self.columns.has_checks[klasses] = [neighbours.has_checks(k) for k in klasses]
+            has = np.array([neighbours.has_wishes(k) for k in klasses], np.bool_).reshape(-1, 2)
+            counts = has & (self.columns.wish_weights[klasses] > 0)
+            self.columns.has_wishes[klasses] = counts.any(axis=1)
 
     def mask(self, klass: int) -> StaticMask:
         """The class's static mask, shared by all classes with the same rules."""
@@ -114,6 +117,7 @@ class ClassTable:
         profile = self._known_profiles.get(spec.profile)
         self.profiles.append(profile)
         self.columns.weights[klass] = profile.weights(spec) if profile else 0
+        self.columns.wish_weights[klass] = profile.wish_weights() if profile else 0
         self.columns.is_hooked[klass] = profile is not None and not profile.is_fused
         demand, unasked = dict(spec.demand), dict(spec.unasked)
         self.columns.scored[klass] = [
@@ -172,4 +176,6 @@ def _columns(size: int) -> Classes:
         weights=np.zeros((size, FUSED_COUNT)),
         is_hooked=np.zeros(size, np.bool_),
         has_checks=np.zeros(size, np.bool_),
+        has_wishes=np.zeros(size, np.bool_),
+        wish_weights=np.zeros((size, WISHED_COUNT), np.int64),
     )

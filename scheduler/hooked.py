@@ -142,8 +142,10 @@ class Hooked:
                 return NOT_FOUND
             return pin if np.any(keys != UNFIT) else NOT_FOUND
         progress[SPENT] += self._catch_up(slots, slot, limits)
-        if self._classes.columns.has_checks[rows.klass[row]]:
-            best = best_beside(self._tables.neighbours.columns, slots, slot, limits.nodes)
+        klass, classes = int(rows.klass[row]), self._classes.columns
+        if classes.has_checks[klass] or classes.has_wishes[klass]:
+            counts = self._tables.neighbours.columns
+            best = best_beside(counts, classes, slots, slot, limits.nodes)
         else:
             best = int(slots.tops[slot, : limits.nodes // BLOCK].max(initial=UNFIT))
         return NOT_FOUND if best == UNFIT else node_of(best, self._tables.columns.ties)

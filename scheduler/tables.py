@@ -66,7 +66,7 @@ class NodeTables:
     def __init__(self, resources: Resources, ties: Ties) -> None:
         self.resources = resources
         self.statics = StaticNodes()
-        self.neighbours = Neighbours(self.statics)
+        self.neighbours = Neighbours(self.statics, is_scoring=True)
         self.neighbours.assumed = self._assumed
         self.term = 0
         """The binder's."""

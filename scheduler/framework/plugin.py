@@ -70,6 +70,13 @@ class StaticScorePlugin(Plugin):
         """Per row a value from 0 to VALUE_MAX."""
 
 
+class WishPlugin(Plugin):
+    """A preference about other replicas, compiled into the placing kernel (`cell.fit.weighing`)."""
+
+    wished: ClassVar[int]
+    """Index of its weight there."""
+
+
 class ScorePlugin(Plugin):
     """A preference."""
 

@@ -71,6 +71,10 @@ class Classes(NamedTuple):
     """[klass]: the profile has plugins that are not compiled into the kernel."""
     has_checks: Bits
     """[klass]: rules between replicas say where it may be; right for the classes being placed."""
+    has_wishes: Bits
+    """[klass]: wishes between replicas count; right for the classes being placed."""
+    wish_weights: I64
+    """[klass, pull | even]"""
 
 
 class Slots(NamedTuple):
@@ -161,6 +165,8 @@ SCAN_NS = 4
 REPAIR_NS = 25
 BESIDE_NS = 4
 """Per node and replica, where rules between replicas have a say."""
+WISH_NS = 12
+"""Per node and replica, where wishes between replicas count."""
 PLACE_NS = 60
 TOP_NS_SHIFT = 3
 """One per so many blocks (as a power of two), to look for the best block."""
