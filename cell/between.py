@@ -178,16 +178,14 @@ def _selector(field: str, selector: Selector) -> Selector:
 
 
 def _wishes(wishes: tuple[PodWish, ...]) -> tuple[PodWish, ...]:
-    """Several of one term add up, as kube-scheduler's do."""
+    """Several of one term stay several: their sum may be beyond what one may weigh."""
     field = "preferredPodAffinity"
     check_count(field, len(wishes), 2 * POD_TERMS_MAX)
-    weights: dict[PodTerm, int] = {}
+    made = []
     for i, wish in enumerate(wishes):
         if not 1 <= abs(wish.weight) <= WEIGHT_MAX:
             raise BadSpec(f"{field}[{i}].weight", f"{wish.weight} is not from 1 to {WEIGHT_MAX}")
-        term = _term(f"{field}[{i}]", wish.term)
-        weights[term] = weights.get(term, 0) + wish.weight
-    made = [PodWish(weight, term) for term, weight in weights.items() if weight]
+        made.append(PodWish(wish.weight, _term(f"{field}[{i}]", wish.term)))
     return tuple(sorted(made, key=msgspec.msgpack.encode))
 
 
