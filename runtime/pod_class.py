@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from cell.between import NOTHING
 from cell.classes import ClassSpec, NodeWish, Toleration, normalise
 from cell.requirements import BadSpec, Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
@@ -98,17 +97,6 @@ class PodNeeds(msgspec.Struct, frozen=True):
     klass: ClassSpec
     pin: str = ""
     priority: int = 0
-
-    @property
-    def unscored(self) -> tuple[str, ...]:
-        """Wishes of the class that no score heeds yet."""
-        between = self.klass.between or NOTHING
-        found = {
-            "preferred node affinity": bool(self.klass.wishes),
-            "preferred affinity to other pods": bool(between.wishes),
-            "topology spread with ScheduleAnyway": not all(s.is_required for s in between.spread),
-        }
-        return tuple(name for name, is_said in found.items() if is_said)
 
 
 def pod_needs(
