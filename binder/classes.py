@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 
 from binder.kernels.layout import NONE, Classes, copy_corner
 from cell.between import Between
-from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode, normalise
+from cell.classes import (
+    RESOURCES_MAX,
+    UNASKED,
+    ClassSpec,
+    counted,
+    decode,
+    demanded,
+    normalise,
+)
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, rules_of
 from cell.messages import ClassDef
 from cell.requirements import BadSpec
 
-ENTRIES_MAX = RESOURCES_MAX + 1
+ENTRIES_MAX = RESOURCES_MAX + 1 + len(UNASKED)
 SESSION_CLASSES_MAX = 1 << 20
 """Entries of one session's class dictionary; a larger index is not learnt."""
 
@@ -103,14 +111,19 @@ class ClassTable:
         if self._is_unresolved(klass):
             self._unresolved.append(klass)
 
+    def counted_by(self, classes: Iterable[ClassDef]) -> list[str]:
+        """Resources that only scores count, of these definitions."""
+        return [name for entry in classes for name, _ in counted(self.specs[entry.index])]
+
     def _is_unresolved(self, klass: int) -> bool:
-        count = int(self.columns.entries[klass])
+        count = int(self.columns.taken[klass])
         return bool(np.any(self.columns.resource[klass, :count] == NONE))
 
     def _set_demand(self, klass: int) -> None:
-        demand = ((POD_SLOT, 1), *self.specs[klass].demand)
-        self.columns.entries[klass] = len(demand)
-        for j, (name, amount) in enumerate(demand):
+        demand = demanded(self.specs[klass])
+        taken = (*demand, *counted(self.specs[klass]))
+        self.columns.entries[klass], self.columns.taken[klass] = len(demand), len(taken)
+        for j, (name, amount) in enumerate(taken):
             self.columns.resource[klass, j] = self._resources.get(name, NONE)
             self.columns.amount[klass, j] = amount
 
@@ -201,6 +214,7 @@ class Masks:
 def _columns(size: int) -> Classes:
     return Classes(
         entries=np.zeros(size, np.int32),
+        taken=np.zeros(size, np.int32),
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
         is_read=np.zeros(size, np.bool_),

@@ -17,8 +17,8 @@ from binder.kernels.claims import apply_rows, bury, drop_claims, find_claim
 from binder.kernels.layout import NONE, Changes, Claims, Pool, Rows, Units, copy_corner, read_only
 from binder.nodes import NodeTable
 from binder.outcomes import Graves, OutcomeLog
-from binder.records import ClaimStore, Commit, Journal, Marks, NodeEntry
-from cell.classes import POD_SLOT, ClassSpec
+from binder.records import ClaimStore, Commit, Journal, Marks, NodeEntry, Part
+from cell.classes import ClassSpec, counted, demanded
 from cell.fit.neighbours import Neighbours
 from cell.messages import ClaimRows, ClaimState
 from cell.uid_index import UidIndex
@@ -80,14 +80,19 @@ class Ledger:
         """Change the ledger; returns what happened to claims. The log keeps what is to be told."""
         self.mark(commit.marks)
         self.generation = commit.generation
-        self.classes.define(commit.classes)
-        if self.nodes.put(commit.nodes, commit.generation):
-            self.classes.resolve()
+        self.learn(commit)
         self.log.skip_to(commit.first)
         first = self.log.append(commit.journal) if is_told else self.log.next
         if not len(commit.journal):
             return ClaimRows.empty()
         return self._apply_rows(commit.journal, first)
+
+    def learn(self, record: Commit | Part) -> None:
+        """Take over the classes and nodes of a record."""
+        self.classes.define(record.classes)
+        is_wider = self.nodes.learn(self.classes.counted_by(record.classes))
+        if self.nodes.put(record.nodes, record.generation) or is_wider:
+            self.classes.resolve()
 
     def mark(self, marks: Marks) -> None:
         """Follow the dispatcher's marks: forget what it has acked and tombstones that are spent."""
@@ -154,7 +159,7 @@ class Ledger:
         if klass == NONE:
             klass = self.classes.intern(ClassSpec().encoded())
         spec = self.classes.specs[klass]
-        if self.nodes.learn((POD_SLOT, *(name for name, _ in spec.demand))):
+        if self.nodes.learn(name for name, _ in (*demanded(spec), *counted(spec))):
             self.classes.resolve()
         return klass
 

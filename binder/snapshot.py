@@ -44,9 +44,7 @@ def take_part(ledger: Ledger, part: Part) -> None:
     ledger.generation = part.generation
     if part.is_first:
         ledger.marks = part.marks
-    ledger.classes.define(part.classes)
-    if ledger.nodes.put(part.nodes, part.generation):
-        ledger.classes.resolve()
+    ledger.learn(part)
     for entry, generation in zip(part.nodes, part.node_generations, strict=True):
         ledger.nodes.columns.generation[entry.node] = generation
     if len(part.units):

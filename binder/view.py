@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from binder.ledger import Ledger
+from cell.classes import UNASKED_PREFIX
 from cell.messages import ClaimRows, LedgerChanges, NodeView
 
 
@@ -29,7 +30,9 @@ def nodes_view(ledger: Ledger, prefix: str) -> list[NodeView]:
                 is_removed=False,
                 allocatable=dict(spec.allocatable),
                 used={
-                    r: int(used[node, i]) for i, r in enumerate(nodes.resources) if used[node, i]
+                    r: int(used[node, i])
+                    for i, r in enumerate(nodes.resources)
+                    if used[node, i] and not r.startswith(UNASKED_PREFIX)
                 },
                 claims=int(claims[node]),
             )

@@ -69,6 +69,9 @@ class Spread(msgspec.Struct, frozen=True, array_like=True):
     is_affinity_honoured: bool = True
     """Whether only nodes that the class's node affinity allows are counted."""
     are_taints_honoured: bool = False
+    are_keys_needed: bool = True
+    """For a wish: whether nodes that lack the key of any are ignored, as all but kube-scheduler's
+    default constraints have it."""
 
 
 class HostPort(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -195,16 +198,14 @@ def _selector(field: str, selector: Selector) -> Selector:
 
 
 def _wishes(wishes: tuple[PodWish, ...]) -> tuple[PodWish, ...]:
-    """Several of one term add up, as kube-scheduler's do."""
+    """Several of one term stay several: their sum may be beyond what one may weigh."""
     field = "preferredPodAffinity"
     check_count(field, len(wishes), 2 * POD_TERMS_MAX)
-    weights: dict[PodTerm, int] = {}
+    made = []
     for i, wish in enumerate(wishes):
         if not 1 <= abs(wish.weight) <= WEIGHT_MAX:
             raise BadSpec(f"{field}[{i}].weight", f"{wish.weight} is not from 1 to {WEIGHT_MAX}")
-        term = _term(f"{field}[{i}]", wish.term)
-        weights[term] = weights.get(term, 0) + wish.weight
-    made = [PodWish(weight, term) for term, weight in weights.items() if weight]
+        made.append(PodWish(wish.weight, _term(f"{field}[{i}]", wish.term)))
     return tuple(sorted(made, key=msgspec.msgpack.encode))
 
 

@@ -28,6 +28,10 @@ AMOUNT_MAX = 1 << 52
 """Largest amount of a resource: sums over 1,024 claims still fit in int64."""
 POD_SLOT = "pods"
 """Every replica takes one of this resource."""
+UNASKED: dict[str, int] = {"cpu": 100, "memory": 200 << 20}
+"""What scores take a container to use that asks for none: kube-scheduler's figures."""
+UNASKED_PREFIX = "unasked:"
+"""A resource of this prefix, which Kubernetes does not allow, is what scores alone count of it."""
 
 
 class Toleration(msgspec.Struct, frozen=True, array_like=True, order=True):
@@ -65,6 +69,9 @@ class ClassSpec(msgspec.Struct, frozen=True, array_like=True):
     """What it says of other replicas, and what they may read of it."""
     places: tuple[tuple[Term, ...], ...] = ()
     """For each of its volumes that is not everywhere: terms of which the node must match one."""
+    unasked: tuple[tuple[str, int], ...] = ()
+    """(cpu or memory, amount) that scores count beside the demand: what its containers are taken to
+    use that ask for none."""
 
     def encoded(self) -> bytes:
         """The canonical form, which travels in class dictionaries."""
@@ -92,7 +99,18 @@ def normalise(spec: ClassSpec) -> ClassSpec:
         features=_features(spec.features),
         between=normalise_between(spec.between),
         places=_places(spec.places),
+        unasked=_unasked(spec.unasked),
     )
+
+
+def demanded(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
+    """What a replica needs of a node, in the order of kernels' columns: the pod slot first."""
+    return ((POD_SLOT, 1), *spec.demand)
+
+
+def counted(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
+    """What a replica takes and no rule reads: resources that nodes only have a use of."""
+    return tuple((UNASKED_PREFIX + name, amount) for name, amount in spec.unasked)
 
 
 def _demand(demand: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
@@ -112,6 +130,18 @@ def _demand(demand: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
             raise BadSpec(field, "a replica takes exactly one pod slot")
         amounts[name] = amount
     amounts.pop(POD_SLOT, None)
+    return tuple(sorted((n, a) for n, a in amounts.items() if a > 0))
+
+
+def _unasked(unasked: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    amounts = dict(unasked)
+    if len(amounts) != len(unasked):
+        raise BadSpec("unasked", "a resource is named twice")
+    for name, amount in unasked:
+        if name not in UNASKED:
+            raise BadSpec(f"unasked[{name}]", f"only {', '.join(UNASKED)} are counted so")
+        if not 0 <= amount <= AMOUNT_MAX:
+            raise BadSpec(f"unasked[{name}]", f"{amount} is outside 0 to {AMOUNT_MAX}")
     return tuple(sorted((n, a) for n, a in amounts.items() if a > 0))
 
 

@@ -23,6 +23,7 @@ def class_message(spec: ClassSpec) -> types_pb2.ClassSpec:
             for wish in spec.wishes
         ],
         features=spec.features,
+        unasked=dict(spec.unasked),
         between=None if spec.between is None else between_message(spec.between),
     )
     for terms in spec.places:

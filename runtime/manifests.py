@@ -196,9 +196,7 @@ class _Reader:
         self.submission.rollingsets.append(made)
 
     def _needs(self, place: str, pod: Any, path: str = "") -> PodNeeds:
-        needs = pod_needs(pod, path, cluster=self._cluster)
-        self._warn(place, *(f"{wish}: a wish, ignored" for wish in needs.unscored))
-        return needs
+        return pod_needs(pod, path, cluster=self._cluster)
 
     def _template(self, fields: Fields) -> dict[str, Any]:
         """A workload's template with the namespace that its pods get."""

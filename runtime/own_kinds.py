@@ -17,7 +17,7 @@ from runtime.quantities import units
 from runtime.selectors import requirement
 
 API_VERSION = "godel.dev/v1"
-CLASS_FIELDS = ("demand", "selector", "affinity", "tolerations", "profile")
+CLASS_FIELDS = ("demand", "unasked", "selector", "affinity", "tolerations", "profile")
 GROUP_FIELDS = ("role", "count", "min", "pin", "template", *CLASS_FIELDS)
 UNIT_FIELDS = ("priority", "groups")
 COLUMN_FIELDS = ("name", "count", "template", *CLASS_FIELDS)
@@ -125,6 +125,7 @@ def _class(fields: Fields) -> ClassSpec:
         affinity = tuple(_term(each) for each in fields.each("affinity"))
     klass = ClassSpec(
         demand=demand(fields.fields("demand")),
+        unasked=demand(fields.fields("unasked")),
         selector=fields.pairs("selector"),
         affinity=affinity,
         tolerations=tuple(toleration(each) for each in fields.each("tolerations")),

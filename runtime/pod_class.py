@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from cell.between import NOTHING, Between
+from cell.between import Between
 from cell.classes import ClassSpec, NodeWish, Toleration, normalise
 from cell.requirements import BadSpec, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
-from runtime.pod_requests import pod_requests
+from runtime.pod_requests import pod_requests, pod_unasked
 from runtime.pod_volumes import PodVolumes, pod_volumes
 from runtime.selectors import node_term
 from runtime.storage import Storage
@@ -98,17 +98,6 @@ class PodNeeds(msgspec.Struct, frozen=True):
     pin: str = ""
     priority: int = 0
 
-    @property
-    def unscored(self) -> tuple[str, ...]:
-        """Wishes of the class that no score heeds yet."""
-        between = self.klass.between or NOTHING
-        found = {
-            "preferred node affinity": bool(self.klass.wishes),
-            "preferred affinity to other pods": bool(between.wishes),
-            "topology spread with ScheduleAnyway": not all(s.is_required for s in between.spread),
-        }
-        return tuple(name for name, is_said in found.items() if is_said)
-
 
 def pod_needs(
     pod: Any,
@@ -140,6 +129,7 @@ def pod_needs(
         features=_features(spec),
         between=_with_volumes(between, volumes),
         places=tuple(volumes.places),
+        unasked=pod_unasked(spec),
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
     return PodNeeds(_canonical(klass, spec), pin, priority)
@@ -152,7 +142,7 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    taken = ClassSpec(demand=pod_requests(spec))
+    taken = ClassSpec(demand=pod_requests(spec), unasked=pod_unasked(spec))
     try:
         volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=True)
         between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)

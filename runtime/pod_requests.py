@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from cell.classes import UNASKED
 from runtime.fields import BadManifest, Fields
 from runtime.quantities import BadQuantity, parse, units
 
@@ -17,14 +18,23 @@ Amounts = dict[str, Fraction]
 
 NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
 """Resources that may be asked for in parts of their unit; all others are whole things."""
+_UNASKED: Amounts = {"cpu": Fraction(UNASKED["cpu"], 1000), "memory": Fraction(UNASKED["memory"])}
 
 
 def pod_requests(spec: Fields) -> tuple[tuple[str, int], ...]:
     """(resource, whole units) that a pod spec asks for, by name. Raises BadManifest."""
-    total = _containers(spec)
-    total.update(_pod_level(spec.fields("resources"), total))
-    _add(total, amounts(spec.fields("overhead")))
+    total = _total(spec, {})
     return tuple(sorted((name, units(name, amount)) for name, amount in total.items() if amount))
+
+
+def pod_unasked(spec: Fields) -> tuple[tuple[str, int], ...]:
+    """(resource, whole units) that scores count beside the requests. Raises BadManifest."""
+    asked, taken = _total(spec, {}), _total(spec, _UNASKED)
+    beside = (
+        (name, units(name, taken[name]) - units(name, asked.get(name, Fraction(0))))
+        for name in UNASKED
+    )
+    return tuple((name, amount) for name, amount in beside if amount > 0)
 
 
 def amounts(listed: Fields) -> Amounts:
@@ -47,14 +57,23 @@ def is_restartable(container: Fields) -> bool:
     return container.text("restartPolicy") == "Always"
 
 
-def _containers(spec: Fields) -> Amounts:
+def _total(spec: Fields, unasked: Amounts) -> Amounts:
+    """The sum, where containers that do not ask for a resource of `unasked` count as much."""
+    total = _containers(spec, unasked)
+    level = spec.fields("resources")
+    total.update(_pod_level(level, _containers(spec, {}) if unasked else total))
+    _add(total, amounts(spec.fields("overhead")))
+    return total
+
+
+def _containers(spec: Fields, unasked: Amounts) -> Amounts:
     total: Amounts = {}
     for container in spec.each("containers"):
-        _add(total, _requests(container))
+        _add(total, {**unasked, **_requests(container)})
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.each("initContainers"):
-        requests = _requests(container)
+        requests = {**unasked, **_requests(container)}
         if is_restartable(container):
             _add(total, requests)
             _add(sidecars, requests)

@@ -62,6 +62,7 @@ def between_message(between: Between) -> pb.Between:
                 domains_min=each.domains_min,
                 is_affinity_ignored=not each.is_affinity_honoured,
                 are_taints_honoured=each.are_taints_honoured,
+                are_keys_optional=not each.are_keys_needed,
             )
             for each in between.spread
         ],
@@ -96,6 +97,7 @@ def _spread(i: int, wire: pb.Spread) -> Spread:
         domains_min=wire.domains_min or 1,
         is_affinity_honoured=not wire.is_affinity_ignored,
         are_taints_honoured=wire.are_taints_honoured,
+        are_keys_needed=not wire.are_keys_optional,
     )
 
 

@@ -101,6 +101,7 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
             features=tuple(spec.features),
             between=between_of(spec.between) if spec.HasField("between") else None,
             places=tuple([_places(f"places[{i}]", each) for i, each in enumerate(spec.places)]),
+            unasked=tuple(spec.unasked.items()),
         )
     )
 

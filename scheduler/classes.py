@@ -11,18 +11,20 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import POD_SLOT, RESOURCES_MAX, ClassSpec, decode
+from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, NodeWish, counted, decode, demanded
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
 from cell.messages import ClassDef
-from scheduler.framework.profiles import FUSED_COUNT, Profile
+from scheduler.framework.profiles import FUSED_COUNT, WISHED_COUNT, Profile
+from scheduler.gains import Gains
 from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
 
-ENTRIES_MAX = RESOURCES_MAX + 1
-"""A class's resources and the pod slot."""
+ENTRIES_MAX = RESOURCES_MAX + 1 + len(UNASKED)
+"""A class's resources, the pod slot, and what scores alone count."""
 MASKS_MAX = 512
-"""Static masks kept, one byte per node each; beyond it all are computed again when asked for."""
+"""Static masks, and gains, that are kept: seven bytes per node in all; beyond it all are computed
+again when asked for."""
 
 
 class ClassTable:
@@ -40,6 +42,7 @@ class ClassTable:
         self._statics = StaticNodes()
         self._neighbours = Neighbours(self._statics)
         self._masks: dict[StaticRules, StaticMask] = {}
+        self._gains: dict[tuple[StaticRules, tuple[NodeWish, ...], str], Gains] = {}
         self.columns = _columns(64)
 
     def intern(self, encoded: bytes) -> int:
@@ -53,7 +56,7 @@ class ClassTable:
     def follow(self, statics: StaticNodes, neighbours: Neighbours) -> None:
         """A new session's nodes and residents: masks and counters begin anew."""
         self._statics, self._neighbours = statics, neighbours
-        self._masks = {}
+        self._masks, self._gains = {}, {}
         for klass, spec in enumerate(self.specs):
             neighbours.learn(klass, spec)
 
@@ -63,6 +66,9 @@ class ClassTable:
         if neighbours.is_needed:
             neighbours.prepare(klasses)
             self.columns.has_checks[klasses] = [neighbours.has_checks(k) for k in klasses]
+            has = np.array([neighbours.has_wishes(k) for k in klasses], np.bool_).reshape(-1, 2)
+            counts = has & (self.columns.wish_weights[klasses] > 0)
+            self.columns.has_wishes[klasses] = counts.any(axis=1)
 
     def mask(self, klass: int) -> StaticMask:
         """The class's static mask, shared by all classes with the same rules."""
@@ -73,6 +79,18 @@ class ClassTable:
                 self._masks.clear()
             mask = self._masks[rules] = StaticMask(self._statics, rules)
         return mask
+
+    def gains(self, klass: int) -> Gains:
+        """What nodes the class prefers; shared by all classes that are alike in it."""
+        mask, spec, profile = self.mask(klass), self.specs[klass], self.profiles[klass]
+        assert profile is not None
+        key = (mask.rules, spec.wishes, profile.name)
+        gains = self._gains.get(key)
+        if gains is None:
+            if len(self._gains) >= MASKS_MAX:
+                self._gains.clear()
+            gains = self._gains[key] = Gains(self._statics, mask, spec, profile.statics)
+        return gains
 
     def resolve(self) -> None:
         """Look again for resources that were absent.
@@ -98,10 +116,14 @@ class ClassTable:
             self.columns = grown
         profile = self._known_profiles.get(spec.profile)
         self.profiles.append(profile)
-        self.columns.weights[klass] = profile.weights() if profile else 0
+        self.columns.weights[klass] = profile.weights(spec) if profile else 0
+        self.columns.wish_weights[klass] = profile.wish_weights() if profile else 0
         self.columns.is_hooked[klass] = profile is not None and not profile.is_fused
-        demand = dict(spec.demand)
-        self.columns.scored[klass] = demand.get("cpu", 0), demand.get("memory", 0)
+        demand, unasked = dict(spec.demand), dict(spec.unasked)
+        self.columns.scored[klass] = [
+            *(demand.get(name, 0) for name in UNASKED),
+            *(unasked.get(name, 0) for name in UNASKED),
+        ]
         self._set_demand(klass)
         if self._is_absent(klass):
             self._unresolved.append(klass)
@@ -114,8 +136,9 @@ class ClassTable:
     def _set_demand(self, klass: int) -> None:
         demand = demanded(self.specs[klass])
         numbers = self._resources.numbers
-        self.columns.entries[klass] = len(demand)
-        for j, (name, amount) in enumerate(demand):
+        taken = (*demand, *counted(self.specs[klass]))
+        self.columns.entries[klass], self.columns.taken[klass] = len(demand), len(taken)
+        for j, (name, amount) in enumerate(taken):
             self.columns.resource[klass, j] = numbers.get(name, ABSENT)
             self.columns.amount[klass, j] = amount
 
@@ -143,18 +166,16 @@ class StreamClasses:
         return ours
 
 
-def demanded(spec: ClassSpec) -> tuple[tuple[str, int], ...]:
-    """What a replica takes of a node, in the order of the columns: the pod slot first."""
-    return ((POD_SLOT, 1), *spec.demand)
-
-
 def _columns(size: int) -> Classes:
     return Classes(
         entries=np.zeros(size, np.int32),
+        taken=np.zeros(size, np.int32),
         resource=np.zeros((size, ENTRIES_MAX), np.int32),
         amount=np.zeros((size, ENTRIES_MAX), np.int64),
-        scored=np.zeros((size, 2)),
+        scored=np.zeros((size, 4)),
         weights=np.zeros((size, FUSED_COUNT)),
         is_hooked=np.zeros(size, np.bool_),
         has_checks=np.zeros(size, np.bool_),
+        has_wishes=np.zeros(size, np.bool_),
+        wish_weights=np.zeros((size, WISHED_COUNT), np.int64),
     )

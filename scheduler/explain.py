@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from cell.classes import demanded
 from cell.fit.pinned import pinned
 from cell.fit.static import StaticRules, verdicts
 from cell.reasons import WAKERS, Reason, Wake
-from scheduler.classes import ClassTable, demanded
+from scheduler.classes import ClassTable
 from scheduler.kernels.layout import ANYWHERE
 from scheduler.tables import NodeTables
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import POD_SLOT
+from cell.classes import POD_SLOT, UNASKED, UNASKED_PREFIX
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticNodes
 from cell.messages import NodeSpecs, NodeUse, State
@@ -41,10 +41,15 @@ class Ties:
 
 
 class Resources:
-    """Local numbers of resources; cpu, memory and pods come first, the fourth is one nobody has."""
+    """Local numbers of resources, those of `kernels.layout` first."""
 
     def __init__(self) -> None:
-        self.names: list[str] = ["cpu", "memory", POD_SLOT, ""]
+        self.names: list[str] = [
+            *UNASKED,
+            POD_SLOT,
+            "",
+            *(UNASKED_PREFIX + name for name in UNASKED),
+        ]
         self.numbers: dict[str, int] = {name: i for i, name in enumerate(self.names)}
 
     def intern(self, name: str) -> int:
@@ -61,7 +66,7 @@ class NodeTables:
     def __init__(self, resources: Resources, ties: Ties) -> None:
         self.resources = resources
         self.statics = StaticNodes()
-        self.neighbours = Neighbours(self.statics)
+        self.neighbours = Neighbours(self.statics, is_scoring=True)
         self.neighbours.assumed = self._assumed
         self.term = 0
         """The binder's."""
@@ -111,7 +116,7 @@ class NodeTables:
             self._stream_resources = np.concatenate(
                 [self._stream_resources, np.array(added, np.int64)]
             )
-            self._reserve(len(self.columns.base))
+            self._reserve(self.columns.base.shape[1])
         touched = [
             self._apply_specs(state.specs),
             self._apply_use(state.use),
@@ -204,7 +209,7 @@ class NodeTables:
         self.columns = self._grown_columns(size, width, is_first=held == 0)
 
     def _grown_columns(self, size: int, width: int, *, is_first: bool) -> Nodes:
-        base = np.empty(size, np.int32)
+        base = np.empty((2, size), np.int32)
         ties = self._ties
         key_bases(0, ties.partition, ties.partitions, ties.column, base)
         old = _no_columns() if is_first else self.columns
@@ -238,7 +243,7 @@ class NodeTables:
 def _no_columns() -> Nodes:
     """Arrays of no nodes, to grow from."""
     flat, pair = np.zeros((0, 0), np.int64), np.zeros((2, 0))
-    return Nodes(flat, flat, pair, pair, flat, np.zeros(0, np.int32), flat[:0])
+    return Nodes(flat, flat, pair, pair, flat, np.zeros((2, 0), np.int32), flat[:0])
 
 
 def _grown(old: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -62,7 +62,7 @@ def charge(
         if at < len(nodes.moves):
             nodes.moves[at, 0], nodes.moves[at, 1] = klass, node
             nodes.moves[at, 2], nodes.moves[at, 3] = sign, leaving
-    for j in range(classes.entries[klass]):
+    for j in range(classes.taken[klass]):
         if classes.resource[klass, j] != NONE:
             nodes.free[node, classes.resource[klass, j]] -= sign * classes.amount[klass, j]
 

@@ -73,9 +73,11 @@ class Nodes(NamedTuple):
 
 
 class Classes(NamedTuple):
-    """Demand lists: `entries[klass]` pairs."""
+    """Lists of what a replica takes have `taken[klass]` pairs; there must be room for the first
+    `entries[klass]`, the demand."""
 
     entries: I32
+    taken: I32
     resource: I32
     """[klass, entry], NONE for a resource that no node has."""
     amount: I64

@@ -17,6 +17,7 @@ from cell.jit import bare_njit
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
+F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
 R_PORT, R_AFFINITY, R_ANTI_AFFINITY, R_HELD, R_SPREAD = 30, 31, 32, 33, 34
@@ -93,9 +94,31 @@ class Counts(NamedTuple):
     use_counter: I32
     use_volume: I64
     seats: Seats
+    pull_at: I32
+    """[klass]: its first entry below: wishes to be near some others, or far from them."""
+    pull_count: I32
+    """[klass]"""
+    pull_counter: I32
+    pull_weight: I64
+    even_at: I32
+    """[klass]: its first entry below: wishes to be spread."""
+    even_count: I32
+    """[klass]"""
+    even_counter: I32
+    even_label: I32
+    """The key whose label a node needs to have a domain."""
+    even_skew: I64
+    even_needed: Bits
+    """Whether nodes without the label are ignored."""
     bad: U8
     """[key, domain]: scratch."""
     why: U8
+    """[node]: scratch."""
+    worth: F64
+    """[key, domain]: scratch."""
+    pull: I64
+    """[node]: scratch."""
+    even: I64
     """[node]: scratch."""
 
 

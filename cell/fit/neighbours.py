@@ -25,6 +25,9 @@ from cell.fit.residents import Residents
 from cell.fit.spread import spread_checks
 from cell.fit.static import StaticNodes, rules_of
 from cell.fit.volumes import Attached, volume_checks
+from cell.fit.weighing import weigh
+from cell.fit.wish_columns import spans, wish_columns
+from cell.fit.wishes import Wanting, Wishes, wantings, wishes_of
 from cell.node import ATTACH_PREFIX
 
 Rows = NDArray[np.int64]
@@ -36,7 +39,7 @@ SEATS_SPARE = 1 << 16
 class Neighbours:
     """See the module. `columns` is what kernels read; right after `prepare`."""
 
-    def __init__(self, statics: StaticNodes) -> None:
+    def __init__(self, statics: StaticNodes, *, is_scoring: bool = False) -> None:
         self.residents = Residents()
         self.columns = _no_counts()
         self._statics = statics
@@ -46,6 +49,10 @@ class Neighbours:
         self._keys: dict[str, int] = {}
         self._checks: dict[int, list[Check]] = {}
         self._volumes: dict[str, int] = {}
+        self._is_scoring = is_scoring
+        """Whether wishes matter: to who places, not to who only judges."""
+        self._wanted: list[Wanting] = []
+        self._wishes: dict[int, Wishes] = {}
         self._is_stale = False
         """Whether classes, counters or nodes came that the columns do not show."""
         self._changes = 0
@@ -63,6 +70,7 @@ class Neighbours:
         if self._specs.get(klass) == spec:
             return
         self._checks.pop(klass, None)
+        self._wishes.pop(klass, None)
         if spec.between is None:
             self._specs.pop(klass, None)
             return
@@ -72,11 +80,21 @@ class Neighbours:
                 self._held.append(counter)
                 self._count(counter)
                 self._checks.clear()
+        for wanting in wantings(spec.between) if self._is_scoring else ():
+            if wanting not in self._counters:
+                self._wanted.append(wanting)
+                self._count(wanting)
+                self._wishes.clear()
         self._is_stale = True
 
     def has_checks(self, klass: int) -> bool:
         """Whether any rule between replicas says where the class may be."""
         return bool(self._checks_of(klass))
+
+    def has_wishes(self, klass: int) -> tuple[bool, bool]:
+        """Whether the class has wishes to be near others or far from them, and to be spread."""
+        wishes = self._wishes_of(klass)
+        return bool(wishes.pulls), bool(wishes.evens)
 
     def put(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
         """Residents as they are from now on: so many of a class on a node, some of them leaving."""
@@ -105,6 +123,7 @@ class Neighbours:
         """Make the columns right for these classes and for the nodes as they are."""
         for klass in klasses:
             self._checks_of(klass)
+            self._wishes_of(klass)
         if self._changes != self._statics.changes:
             self._changes = self._statics.changes
             self._is_stale = self._is_stale or bool(self._counters)
@@ -116,6 +135,14 @@ class Neighbours:
         why = np.zeros(self._statics.count, np.uint8)
         judge(self.columns, klass, len(why), why)
         return why
+
+    def points(self, klass: int, is_feasible: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+        """Per feasible node what wishes to be near others, and to be spread, give a prepared class:
+        0 to 100."""
+        columns, count = self.columns, len(is_feasible)
+        columns.why[:count] = 0
+        weigh(columns, klass, np.where(is_feasible, 0, -1).astype(np.int32), count)
+        return columns.pull[:count].copy(), columns.even[:count].copy()
 
     def reason(self, klass: int, node: int) -> int:
         """The same for one node."""
@@ -145,6 +172,20 @@ class Neighbours:
         self._is_stale |= bool(checks)
         return checks
 
+    def _wishes_of(self, klass: int) -> Wishes:
+        known = self._wishes.get(klass)
+        if known is not None:
+            return known
+        spec, wishes = self._specs.get(klass), Wishes()
+        if self._is_scoring and spec is not None and spec.between is not None:
+            rules = rules_of(spec, self._statics.strings)
+            wishes = wishes_of(spec.between, self._wanted, rules)
+        for counter in wishes.counters:
+            self._count(counter)
+        self._wishes[klass] = wishes
+        self._is_stale |= bool(wishes.counters)
+        return wishes
+
     def _count(self, counter: Counter) -> None:
         if counter not in self._counters:
             self._counters[counter] = len(self._counters)
@@ -156,9 +197,10 @@ class Neighbours:
         """All columns afresh, from residents and nodes."""
         self._is_stale = False
         counters = list(self._counters)
-        for counter in counters:
-            if counter.key not in self._keys:
-                self._keys[counter.key] = len(self._keys)
+        evens = [even for wishes in self._wishes.values() for even in wishes.evens]
+        for name in (*(c.key for c in counters), *(even.label for even in evens)):
+            if name not in self._keys:
+                self._keys[name] = len(self._keys)
         domain, sizes = self._map_domains()
         key = np.array([self._keys[each.key] for each in counters], np.int32)
         lengths = sizes[key].astype(np.int64)
@@ -184,8 +226,12 @@ class Neighbours:
             **self._moves(counters),
             **self._check_columns(),
             **self._volume_columns(counters),
+            **wish_columns(self._wishes, self._counters, self._keys),
             bad=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1), np.uint8),
             why=np.zeros(domain.shape[1], np.uint8),
+            worth=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1)),
+            pull=np.zeros(domain.shape[1], np.int64),
+            even=np.zeros(domain.shape[1], np.int64),
         )
         self._count_members()
         held = self.residents
@@ -254,7 +300,7 @@ class Neighbours:
                 uses[klass] = sorted(used)
         entries = [entry for listed in uses.values() for entry in listed]
         return {
-            **_spans("use", {klass: len(listed) for klass, listed in uses.items()}),
+            **spans("use", {klass: len(listed) for klass, listed in uses.items()}),
             "use_counter": np.array([counter for counter, _ in entries], np.int32),
             "use_volume": np.array([volume for _, volume in entries], np.int64),
             "limits": np.array([self._limits(driver) for driver in drivers], np.int64).reshape(
@@ -294,7 +340,7 @@ class Neighbours:
         }
         entries = [entry for listed in found.values() for entry in listed]
         return {
-            **_spans("move", {klass: len(listed) for klass, listed in found.items()}),
+            **spans("move", {klass: len(listed) for klass, listed in found.items()}),
             "move_counter": np.array([c for c, _ in entries], np.int32),
             "move_weight": np.array([w for _, w in entries], np.int32),
         }
@@ -304,7 +350,7 @@ class Neighbours:
         ends = np.cumsum([len(each.volumes) for each in checks], dtype=np.int64).tolist()
         return {
             "wanted": np.array([self._volume(v) for c in checks for v in c.volumes], np.int64),
-            **_spans("check", {klass: len(listed) for klass, listed in self._checks.items()}),
+            **spans("check", {klass: len(listed) for klass, listed in self._checks.items()}),
             "check_kind": np.array([each.reason for each in checks], np.uint8),
             "check_counter": np.array([self._counters[c.counter] for c in checks], np.int32),
             "check_self": np.array([each.is_self for each in checks], np.int64),
@@ -330,17 +376,6 @@ def _weights(counters: list[Counter], between: Between) -> list[tuple[int, int]]
     """(counter, weight) of each counter in which a class counts."""
     weights = ((i, counter.weight(between)) for i, counter in enumerate(counters))
     return [(i, weight) for i, weight in weights if weight]
-
-
-def _spans(name: str, lengths: dict[int, int]) -> dict[str, NDArray[np.int32]]:
-    """First entry and number of entries by class, for lists that follow one another."""
-    size = max(lengths, default=-1) + 1
-    at, count = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    klasses = np.array(list(lengths), np.int64)
-    sizes = np.array(list(lengths.values()), np.int32)
-    count[klasses] = sizes
-    at[klasses] = np.cumsum(sizes) - sizes
-    return {f"{name}_at": at, f"{name}_count": count}
 
 
 def _no_counts() -> Counts:
@@ -375,6 +410,10 @@ def _no_counts() -> Counts:
         use_counter=small,
         use_volume=large,
         seats=Seats(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)),
+        **wish_columns({}, {}, {}),
         bad=np.zeros((0, 0), np.uint8),
         why=np.zeros(0, np.uint8),
+        worth=np.zeros((0, 0)),
+        pull=large,
+        even=large,
     )

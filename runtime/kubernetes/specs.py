@@ -47,6 +47,7 @@ def _group(group: GroupSpec) -> Document:
 def _class(klass: ClassSpec) -> Document:
     made: Document = {
         "demand": {name: _quantity(name, amount) for name, amount in klass.demand},
+        "unasked": {name: _quantity(name, amount) for name, amount in klass.unasked},
         "selector": dict(klass.selector),
         "tolerations": [
             {"key": t.key, "operator": t.operator, "value": t.value, "effect": t.effect}

@@ -17,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.classes import ClassSpec
+from cell.fit.static import StaticNodes
 
 SCORE_MAX = 100
 """What one plugin gives at most, before its weight."""
+VALUE_MAX = (1 << 15) - 1
+"""Largest value that is normalised."""
+
+Values = NDArray[np.int16]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -50,11 +55,37 @@ class FilterPlugin(Plugin):
         """Clear the bits of nodes that the class must not use; bool [node]."""
 
 
+class StaticScorePlugin(Plugin):
+    """A preference that reads specs of nodes and the class alone, to be normalised: the largest
+    value among the nodes that the static rules allow gets SCORE_MAX.
+
+    It is kept per class and asked again for nodes whose spec changed.
+    """
+
+    is_reversed: ClassVar[bool] = False
+    """Whether the largest value is the worst."""
+
+    @abstractmethod
+    def values(self, nodes: StaticNodes, spec: ClassSpec, rows: NDArray[np.int64]) -> Values:
+        """Per row a value from 0 to VALUE_MAX."""
+
+
+class WishPlugin(Plugin):
+    """A preference about other replicas, compiled into the placing kernel (`cell.fit.weighing`)."""
+
+    wished: ClassVar[int]
+    """Index of its weight there."""
+
+
 class ScorePlugin(Plugin):
     """A preference."""
 
     fused: ClassVar[int | None] = None
     """Index of its weight in the placing kernel, if compiled into it."""
+
+    def is_about(self, spec: ClassSpec) -> bool:
+        """Whether it has anything to say of a class; if not it gives 0 everywhere."""
+        return True
 
     @abstractmethod
     def score(

@@ -10,24 +10,45 @@ from collections.abc import Mapping
 
 import msgspec
 
-from scheduler.framework.plugin import SCORE_MAX, FilterPlugin, Plugin, ScorePlugin
+from cell.classes import ClassSpec
+from scheduler.framework.plugin import (
+    SCORE_MAX,
+    FilterPlugin,
+    Plugin,
+    ScorePlugin,
+    StaticScorePlugin,
+    WishPlugin,
+)
 from scheduler.kernels.keys import SCORE_MAX as TOTAL_MAX
 from scheduler.plugins.balanced.plugin import Balanced
 from scheduler.plugins.least.plugin import Least
 from scheduler.plugins.most.plugin import Most
+from scheduler.plugins.node_affinity.plugin import NodeAffinity
+from scheduler.plugins.pod_affinity.plugin import PodAffinity
+from scheduler.plugins.taints.plugin import Taints
+from scheduler.plugins.topology_spread.plugin import TopologySpread
 
 PLUGINS: dict[str, type[Plugin]] = {
     "least": Least,
     "most": Most,
     "balanced": Balanced,
+    "taints": Taints,
+    "node_affinity": NodeAffinity,
+    "pod_affinity": PodAffinity,
+    "topology_spread": TopologySpread,
 }
+WISHES = {"taints": 3, "node_affinity": 2, "pod_affinity": 2, "topology_spread": 2}
+"""What pods and nodes say they prefer; kube-scheduler's weights."""
 PROFILES: dict[str, dict[str, int]] = {
-    "default": {"least": 1, "balanced": 1},
-    "pack": {"most": 1},
-    "spread": {"least": 1},
+    "default": {"least": 1, "balanced": 1, **WISHES},
+    "pack": {"most": 1, **WISHES},
+    "spread": {"least": 1, **WISHES},
 }
 FUSED_COUNT = 3
 """Weights of the placing kernel."""
+WISHED_COUNT = 2
+"""Weights of its part about other replicas."""
+WISH_WEIGHT_MAX = 1 << 20
 
 
 class BadProfile(ValueError):
@@ -40,17 +61,26 @@ class Profile(msgspec.Struct, frozen=True):
     name: str
     filters: tuple[FilterPlugin, ...]
     scores: tuple[tuple[ScorePlugin, int], ...]
+    statics: tuple[tuple[StaticScorePlugin, int], ...] = ()
+    wishes: tuple[tuple[WishPlugin, int], ...] = ()
 
     @property
     def is_fused(self) -> bool:
         """Whether the placing kernel alone decides."""
         return not self.filters and all(plugin.fused is not None for plugin, _ in self.scores)
 
-    def weights(self) -> list[int]:
-        """Weight per fused plugin."""
+    def wish_weights(self) -> list[int]:
+        """Weight per plugin of wishes about other replicas."""
+        weights = [0] * WISHED_COUNT
+        for plugin, weight in self.wishes:
+            weights[plugin.wished] = weight
+        return weights
+
+    def weights(self, spec: ClassSpec) -> list[int]:
+        """Weight per fused plugin, for a class."""
         weights = [0] * FUSED_COUNT
         for plugin, weight in self.scores:
-            if plugin.fused is not None:
+            if plugin.fused is not None and plugin.is_about(spec):
                 weights[plugin.fused] = weight
         return weights
 
@@ -78,6 +108,8 @@ def load_profiles(
 def _profile(name: str, weights: Mapping[str, int], known: Mapping[str, type[Plugin]]) -> Profile:
     filters: list[FilterPlugin] = []
     scores: list[tuple[ScorePlugin, int]] = []
+    statics: list[tuple[StaticScorePlugin, int]] = []
+    wishes: list[tuple[WishPlugin, int]] = []
     for plugin_name, weight in weights.items():
         if plugin_name not in known:
             raise BadProfile(f"profile {name}: no plugin {plugin_name}")
@@ -86,8 +118,12 @@ def _profile(name: str, weights: Mapping[str, int], known: Mapping[str, type[Plu
             filters.append(plugin)
         elif isinstance(plugin, ScorePlugin) and weight > 0:
             scores.append((plugin, weight))
+        elif isinstance(plugin, StaticScorePlugin) and weight > 0:
+            statics.append((plugin, weight))
+        elif isinstance(plugin, WishPlugin) and 0 < weight <= WISH_WEIGHT_MAX:
+            wishes.append((plugin, weight))
         else:
             raise BadProfile(f"profile {name}: plugin {plugin_name} needs a weight above 0")
-    if sum(weight for _, weight in scores) * SCORE_MAX > TOTAL_MAX:
+    if sum(weight for _, weight in (*scores, *statics)) * SCORE_MAX > TOTAL_MAX:
         raise BadProfile(f"profile {name}: weights sum to more than {TOTAL_MAX // SCORE_MAX}")
-    return Profile(name, tuple(filters), tuple(scores))
+    return Profile(name, tuple(filters), tuple(scores), tuple(statics), tuple(wishes))

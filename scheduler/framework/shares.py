@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import ClassSpec
+from cell.classes import UNASKED_PREFIX, ClassSpec
 from cell.jit import njit
 from scheduler.framework.plugin import View
 
@@ -22,9 +22,9 @@ F64 = NDArray[np.float64]
 
 
 @njit
-def share_of(capacity: float, inverse: float, free: float, demand: float) -> float:
-    """The share used with `demand` more, 0 to 100; `inverse` is 100 / capacity, or 0 for none."""
-    return min(max(capacity - free + demand, 0.0), capacity) * inverse
+def share_of(capacity: float, inverse: float, used: float) -> float:
+    """The share used, at most 100; `inverse` is 100 / capacity, or 0 for none."""
+    return min(used, capacity) * inverse
 
 
 @njit
@@ -34,15 +34,20 @@ def inverse_of(capacity: float) -> float:
 
 
 def shares(view: View, spec: ClassSpec, resource: str) -> F64:
-    """[SHARE | PRESENT, node]: the share used with the replica there, and 1 where there is any."""
-    out = np.zeros((2, view.free.shape[1]))
-    row = view.resources.get(resource)
-    if row is not None:
-        capacity = view.allocatable[row].astype(np.float64)
-        present = capacity > 0
-        inverse = np.divide(100.0, capacity, out=np.zeros(len(capacity)), where=present)
-        demand = float(dict(spec.demand).get(resource, 0))
-        used = capacity - view.free[row].astype(np.float64) + demand
-        out[0] = np.minimum(np.maximum(used, 0.0), capacity) * inverse
-        out[1] = present
-    return out
+    """[FULL | BEFORE | AFTER | PRESENT, node] of cpu or memory.
+
+    The share used with the replica there and all that nobody asked for; the share asked for without
+    and with the replica; and 1 where there is any of the resource.
+    """
+    row, beside = view.resources[resource], view.resources[UNASKED_PREFIX + resource]
+    capacity = view.allocatable[row].astype(np.float64)
+    inverse = np.divide(100.0, capacity, out=np.zeros(len(capacity)), where=capacity > 0)
+    demand, unasked = (dict(each).get(resource, 0) for each in (spec.demand, spec.unasked))
+    used = capacity - view.free[row]
+    full = used + demand + unasked - view.free[beside]
+    uses = np.stack([full, used, used + demand])
+    return np.vstack([np.minimum(uses, capacity) * inverse, capacity > 0])
+
+
+FULL, BEFORE, AFTER, PRESENT = 0, 1, 2, 3
+"""Rows of `shares`."""

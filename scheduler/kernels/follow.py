@@ -16,7 +16,7 @@ def forget(
     for i in range(lo, hi):
         at = i & (len(ring_node) - 1)
         node, klass = ring_node[at], ring_klass[at]
-        for j in range(classes.entries[klass]):
+        for j in range(classes.taken[klass]):
             nodes.assumed[node, classes.resource[klass, j]] -= classes.amount[klass, j]
         touched[i - lo] = node
 

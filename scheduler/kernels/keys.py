@@ -1,8 +1,9 @@
 """Keys: one int32 per (class, node): own partition first, then score, then tie; -1 if unfit.
 
-key = own partition (bit 30) | score (10 bits) | tie rank (20 bits). The rank is a permutation of
-node indices, seeded per scheduler, so that two schedulers rank equal nodes differently; it is
-inverted by arithmetic, so the largest key names its node.
+key = own partition (bit 30) | score (10 bits) | tie rank (20 bits). A class that prefers some nodes
+to others means it: its keys are score (10 bits) | own partition (bit 20) | tie rank. The rank is a
+permutation of node indices, seeded per scheduler, so that two schedulers rank equal nodes
+differently; it is inverted by arithmetic, so the largest key names its node.
 """
 
 from __future__ import annotations
@@ -12,8 +13,21 @@ import numpy as np
 from cell.fit.room import has_room
 from cell.jit import bare_njit
 from scheduler.framework.shares import inverse_of, share_of
-from scheduler.kernels.layout import BLOCK, CPU, F64, HEAD, I32, I64, MEMORY, Classes, Nodes, Slots
-from scheduler.plugins.balanced.kernel import balanced_of
+from scheduler.kernels.layout import (
+    BLOCK,
+    CPU,
+    F64,
+    HEAD,
+    I32,
+    I64,
+    MEMORY,
+    UNASKED_CPU,
+    UNASKED_MEMORY,
+    Classes,
+    Nodes,
+    Slots,
+)
+from scheduler.plugins.balanced.kernel import balanced_of, evenness_of
 from scheduler.plugins.least.kernel import least_of
 from scheduler.plugins.most.kernel import most_of
 
@@ -21,8 +35,8 @@ TIE_BITS = 20
 TIE_MASK = (1 << TIE_BITS) - 1
 SCORE_MAX = (1 << 10) - 1
 """Largest sum of weighted scores."""
-OWN = 1 << 30
-"""Set in the keys of the own partition's nodes."""
+OWN = 1 << 30, 1 << TIE_BITS
+"""Set in the keys of the own partition's nodes, of a class without wishes and of one with them."""
 UNFIT = -1
 _CHUNK = 1024
 
@@ -48,28 +62,50 @@ def node_of(key: int, ties: I64) -> int:
 
 @bare_njit
 def key_bases(start: int, partition: int, partitions: int, ties: I64, base: I32) -> None:
-    """base[node] from `start` on = partition bit and tie rank."""
-    for node in range(start, len(base)):
-        own = OWN if node % partitions == partition else 0
-        base[node] = own | rank_of(node, ties[0], ties[1])
+    """base[0 | 1, node] from `start` on = partition bit and tie rank."""
+    for node in range(start, base.shape[1]):
+        is_own = node % partitions == partition
+        rank = rank_of(node, ties[0], ties[1])
+        base[0, node] = (OWN[0] if is_own else 0) | rank
+        base[1, node] = (OWN[1] if is_own else 0) | rank
 
 
 @bare_njit
 def score_of(
     cpu: float,
     memory: float,
-    is_cpu: float,
-    is_memory: float,
-    least: float,
-    most: float,
-    balanced: float,
+    cpu_inverse: float,
+    memory_inverse: float,
+    cpu_used: float,
+    memory_used: float,
+    cpu_beside: float,
+    memory_beside: float,
+    demand: F64,
+    weights: F64,
 ) -> float:
-    """Sum of the fused plugins' scores by weight; shares used are in percent."""
-    return (
-        least * least_of(cpu, memory, is_cpu, is_memory)
-        + most * most_of(cpu, memory, is_cpu, is_memory)
-        + balanced * balanced_of(cpu, memory, is_cpu, is_memory)
+    """Sum of the fused plugins' scores by weight, for capacities and what is used of them.
+
+    Least and most count what was not asked for (`beside`); balanced does not, and compares what is
+    asked for without the replica and with it.
+    """
+    is_cpu, is_memory = 1.0 if cpu > 0.0 else 0.0, 1.0 if memory > 0.0 else 0.0
+    with_cpu, with_memory = cpu_used + demand[0], memory_used + demand[1]
+    full_cpu = share_of(cpu, cpu_inverse, with_cpu + cpu_beside + demand[2])
+    full_memory = share_of(memory, memory_inverse, with_memory + memory_beside + demand[3])
+    before = evenness_of(
+        share_of(cpu, cpu_inverse, cpu_used),
+        share_of(memory, memory_inverse, memory_used),
+        is_cpu * is_memory,
     )
+    after = evenness_of(
+        share_of(cpu, cpu_inverse, with_cpu),
+        share_of(memory, memory_inverse, with_memory),
+        is_cpu * is_memory,
+    )
+    score = weights[0] * least_of(full_cpu, full_memory, is_cpu, is_memory)
+    if weights[1] > 0.0:
+        score += weights[1] * most_of(full_cpu, full_memory, is_cpu, is_memory)
+    return float(score + weights[2] * balanced_of(before, after))
 
 
 @bare_njit
@@ -82,23 +118,27 @@ def is_fitting(nodes: Nodes, classes: Classes, klass: int, node: int) -> bool:
 
 
 @bare_njit
-def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
-    """The key of a node that passes the mask, from the row-major copy."""
-    if not is_fitting(nodes, classes, klass, node):
+def key_of(nodes: Nodes, classes: Classes, slots: Slots, slot: int, node: int) -> int:
+    """The key of a node, from the row-major copy."""
+    klass, gain = slots.klass[slot], slots.gain[slot, node]
+    if gain < 0 or not is_fitting(nodes, classes, klass, node):
         return UNFIT
     row, weights = nodes.rows[node], classes.weights[klass]
     capacity, wide = float(row[CPU]), float(row[MEMORY])
-    cpu_inverse, memory_inverse = inverse_of(capacity), inverse_of(wide)
     score = score_of(
-        share_of(capacity, cpu_inverse, float(row[HEAD + CPU]), classes.scored[klass, 0]),
-        share_of(wide, memory_inverse, float(row[HEAD + MEMORY]), classes.scored[klass, 1]),
-        1.0 if capacity > 0.0 else 0.0,
-        1.0 if wide > 0.0 else 0.0,
-        weights[0],
-        weights[1],
-        weights[2],
+        capacity,
+        wide,
+        inverse_of(capacity),
+        inverse_of(wide),
+        capacity - float(row[HEAD + CPU]),
+        wide - float(row[HEAD + MEMORY]),
+        -float(row[HEAD + UNASKED_CPU]),
+        -float(row[HEAD + UNASKED_MEMORY]),
+        classes.scored[klass],
+        weights,
     )
-    return int(nodes.base[node] + (int(score) << TIE_BITS))
+    is_wishing = int(slots.is_wishing[slot])
+    return int(nodes.base[is_wishing, node] + ((int(score) + gain) << (TIE_BITS + is_wishing)))
 
 
 @bare_njit
@@ -110,37 +150,44 @@ def scan(nodes: Nodes, classes: Classes, slots: Slots, slot: int, count: int) ->
     klass = slots.klass[slot]
     for lo in range(0, count, _CHUNK):
         hi = min(lo + _CHUNK, count)
-        keys, mask = slots.keys[slot][lo:hi], slots.mask[slot][lo:hi]
+        keys, gain = slots.keys[slot][lo:hi], slots.gain[slot][lo:hi]
         for i in range(len(keys)):
-            keys[i] = np.int32(0) if mask[i] else np.int32(-1)
+            keys[i] = np.int32(gain[i])
         for j in range(classes.entries[klass]):
             free = nodes.free[classes.resource[klass, j]][lo:hi]
             amount = classes.amount[klass, j]
             for i in range(len(keys)):
                 keys[i] = keys[i] if free[i] >= amount else np.int32(-1)
-        _score(nodes, classes.scored[klass], classes.weights[klass], lo, hi, keys)
+        is_wishing = int(slots.is_wishing[slot])
+        _score(nodes, classes.scored[klass], classes.weights[klass], is_wishing, lo, hi, keys)
     for b in range(count // BLOCK):
         slots.tops[slot, b] = top_of(slots.keys[slot], b)
 
 
 @bare_njit
-def _score(nodes: Nodes, demand: F64, weights: F64, lo: int, hi: int, keys: I32) -> None:
-    """keys[i] >= 0 becomes the key of node lo + i."""
+def _score(
+    nodes: Nodes, demand: F64, weights: F64, is_wishing: int, lo: int, hi: int, keys: I32
+) -> None:
+    """keys[i] >= 0, which is the gain of node lo + i, becomes its key."""
     free_cpu, free_memory = nodes.free[CPU][lo:hi], nodes.free[MEMORY][lo:hi]
     cpu_capacity, memory_capacity = nodes.capacity[CPU][lo:hi], nodes.capacity[MEMORY][lo:hi]
     cpu_inverse, memory_inverse = nodes.inverse[CPU][lo:hi], nodes.inverse[MEMORY][lo:hi]
-    base = nodes.base[lo:hi]
-    cpu_demand, memory_demand = demand[0], demand[1]
-    least, most, balanced = weights[0], weights[1], weights[2]
+    cpu_beside, memory_beside = nodes.free[UNASKED_CPU][lo:hi], nodes.free[UNASKED_MEMORY][lo:hi]
+    base, shift = nodes.base[is_wishing][lo:hi], np.int32(TIE_BITS + is_wishing)
     for i in range(len(keys)):
-        cpu = share_of(cpu_capacity[i], cpu_inverse[i], float(free_cpu[i]), cpu_demand)
-        memory = share_of(
-            memory_capacity[i], memory_inverse[i], float(free_memory[i]), memory_demand
+        score = score_of(
+            cpu_capacity[i],
+            memory_capacity[i],
+            cpu_inverse[i],
+            memory_inverse[i],
+            cpu_capacity[i] - float(free_cpu[i]),
+            memory_capacity[i] - float(free_memory[i]),
+            -float(cpu_beside[i]),
+            -float(memory_beside[i]),
+            demand,
+            weights,
         )
-        is_cpu = 1.0 if cpu_capacity[i] > 0.0 else 0.0
-        is_memory = 1.0 if memory_capacity[i] > 0.0 else 0.0
-        score = score_of(cpu, memory, is_cpu, is_memory, least, most, balanced)
-        key = np.int32(base[i] + (np.int32(score) << TIE_BITS))
+        key = np.int32(base[i] + ((np.int32(score) + keys[i]) << shift))
         keys[i] = key if keys[i] >= 0 else np.int32(-1)
 
 
@@ -157,9 +204,7 @@ def top_of(keys: I32, block: int) -> int:
 @bare_njit
 def repair(nodes: Nodes, classes: Classes, slots: Slots, slot: int, node: int) -> None:
     """One node's key afresh, and its block's maximum."""
-    key = UNFIT
-    if slots.mask[slot, node]:
-        key = key_of(nodes, classes, slots.klass[slot], node)
+    key = key_of(nodes, classes, slots, slot, node)
     old = slots.keys[slot, node]
     if key == old:
         return

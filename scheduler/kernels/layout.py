@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 BLOCK = 64
 """Nodes per block maximum."""
-CPU, MEMORY, PODS, ABSENT = 0, 1, 2, 3
-"""Local numbers of resources; ABSENT is one that no node has: its room is always 0."""
+CPU, MEMORY, PODS, ABSENT, UNASKED_CPU, UNASKED_MEMORY = 0, 1, 2, 3, 4, 5
+"""Local numbers of resources; ABSENT is one that no node has: its room is always 0. Of what was not
+asked for there is only a use: its room is 0 or negative."""
 HEAD = 2
 """Columns in front of a row-major node row: cpu and memory capacity."""
 ANYWHERE = -2
@@ -24,6 +25,7 @@ NO_SLOT = -1
 NO_ROW = -1
 
 I64 = NDArray[np.int64]
+I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
 F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
@@ -43,28 +45,36 @@ class Nodes(NamedTuple):
     assumed: I64
     """[node, resource]: planned and not yet covered by the binder's stream."""
     base: I32
-    """[node]: partition bit and tie rank of the node's key."""
+    """[0 | 1, node]: partition bit and tie rank of the node's key, for classes that wish nothing,
+    and for those that do."""
     ties: I64
     """[3]: the permutation of ties: flip, factor, inverse factor."""
 
 
 class Classes(NamedTuple):
-    """What placing reads of classes. Demand lists have `entries[klass]` entries."""
+    """What placing reads of classes. Lists of what a replica takes have `taken[klass]` entries;
+    there must be room for the first `entries[klass]`."""
 
     entries: I32
+    """[klass]"""
+    taken: I32
     """[klass]"""
     resource: I32
     """[klass, entry]"""
     amount: I64
     """[klass, entry]"""
     scored: F64
-    """[klass, cpu | memory]: demand of the scored resources."""
+    """[klass, cpu | memory | unasked cpu | unasked memory]: what a replica takes of these."""
     weights: F64
     """[klass, least | most | balanced]"""
     is_hooked: Bits
     """[klass]: the profile has plugins that are not compiled into the kernel."""
     has_checks: Bits
     """[klass]: rules between replicas say where it may be; right for the classes being placed."""
+    has_wishes: Bits
+    """[klass]: wishes between replicas count; right for the classes being placed."""
+    wish_weights: I64
+    """[klass, pull | even]"""
 
 
 class Slots(NamedTuple):
@@ -76,8 +86,10 @@ class Slots(NamedTuple):
     """[slot, node]: -1 where the class does not fit."""
     tops: I32
     """[slot, block]: the largest key of each block."""
-    mask: Bits
-    """[slot, node]: the static rules' answer."""
+    gain: I16
+    """[slot, node]: the static scores' weighted sum, -1 where the static rules refuse."""
+    is_wishing: Bits
+    """[slot]: its keys put the score before the partition."""
     seen: I64
     """[slot]"""
     refused_at: I64
@@ -153,6 +165,8 @@ SCAN_NS = 4
 REPAIR_NS = 25
 BESIDE_NS = 4
 """Per node and replica, where rules between replicas have a say."""
+WISH_NS = 12
+"""Per node and replica, where wishes between replicas count."""
 PLACE_NS = 60
 TOP_NS_SHIFT = 3
 """One per so many blocks (as a power of two), to look for the best block."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from cell.fit.counting import Counts, judge, judge_node, move
+from cell.fit.weighing import best_wished, weigh
 from cell.jit import bare_njit
-from scheduler.kernels.keys import is_fitting, node_of, repair, scan
+from scheduler.kernels.keys import TIE_BITS, is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
     BESIDE_NS,
@@ -31,6 +32,7 @@ from scheduler.kernels.layout import (
     SPENT,
     TOP_NS_SHIFT,
     UNIT,
+    WISH_NS,
     Classes,
     Limits,
     Log,
@@ -44,7 +46,7 @@ from scheduler.kernels.layout import (
 @bare_njit
 def take(nodes: Nodes, classes: Classes, klass: int, node: int, replicas: int) -> None:
     """Assume `replicas` of the class on the node; give back when negative."""
-    for j in range(classes.entries[klass]):
+    for j in range(classes.taken[klass]):
         resource, amount = classes.resource[klass, j], classes.amount[klass, j] * replicas
         nodes.free[resource, node] -= amount
         nodes.rows[node, HEAD + resource] -= amount
@@ -127,14 +129,18 @@ def best_of(tops: I32, blocks: int) -> int:
 
 
 @bare_njit
-def best_beside(counts: Counts, slots: Slots, slot: int, count: int) -> int:
-    """The largest key of a slot among nodes that the rules between replicas allow.
+def best_beside(counts: Counts, classes: Classes, slots: Slots, slot: int, count: int) -> int:
+    """The largest key of a slot among nodes that the rules between replicas allow, and with what
+    wishes between replicas add to it.
 
     Nodes beyond those that are counted only fill the last block.
     """
-    keys, why = slots.keys[slot], counts.why
+    keys, why, klass = slots.keys[slot], counts.why, slots.klass[slot]
     count = min(count, len(why))
-    judge(counts, slots.klass[slot], count, why)
+    judge(counts, klass, count, why)
+    if classes.has_wishes[klass]:
+        weigh(counts, klass, keys, count)
+        return best_wished(counts, keys, classes.wish_weights[klass], TIE_BITS + 1, count)
     best = np.int32(-1)
     for node in range(count):
         key = keys[node] if why[node] == 0 else np.int32(-1)
@@ -157,7 +163,7 @@ def _place_pinned(
 ) -> None:
     """Up to `want` replicas more of a row on its pinned node."""
     slot, klass, node = rows.slot[row], rows.klass[row], rows.pin[row]
-    if node < 0 or not slots.mask[slot, node]:
+    if node < 0 or slots.gain[slot, node] < 0:
         return
     for _ in range(want):
         if not is_fitting(nodes, classes, klass, node):
@@ -193,9 +199,12 @@ def _place_row(
     progress[SPENT] += catch_up(nodes, classes, slots, log, slot, limits)
     blocks = limits.nodes // BLOCK
     for _ in range(want):
-        if classes.has_checks[slots.klass[slot]]:
-            best = best_beside(counts, slots, slot, limits.nodes)
+        klass = slots.klass[slot]
+        if classes.has_checks[klass] or classes.has_wishes[klass]:
+            best = best_beside(counts, classes, slots, slot, limits.nodes)
             progress[SPENT] += limits.nodes * BESIDE_NS
+            if classes.has_wishes[klass]:
+                progress[SPENT] += limits.nodes * WISH_NS
         else:
             best = best_of(slots.tops[slot], blocks)
         if best < 0:

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from tests.oracle.storage import Storage
+from tests.oracle.wishes import add_wishes, make_easy
 
 Manifest = dict[str, Any]
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -33,6 +34,8 @@ class Pods:
     def running(self, number: int) -> Manifest:
         """A pod with its node, which may not be there any more, or which is being stopped."""
         made = self._pod(f"r{number}")
+        if self._luck.random() < 0.4:
+            add_wishes(self._luck, made["spec"])
         made["spec"]["nodeName"] = self._luck.choice([*self._nodes, *self._nodes, "gone"])
         if self._luck.random() < 0.15:
             made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -43,6 +46,10 @@ class Pods:
     def waiting(self, number: int) -> Manifest:
         """A pod that wants a node."""
         made, luck = self._pod(f"p{number}"), self._luck
+        if luck.random() < 0.5:
+            make_easy(luck, made["spec"])
+        if luck.random() < 0.6:
+            add_wishes(luck, made["spec"])
         if luck.random() < 0.05:
             made["spec"]["schedulingGates"] = [{"name": "g"}]
         if luck.random() < 0.2:

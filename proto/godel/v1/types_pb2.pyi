@@ -471,6 +471,26 @@ class ClassSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class UnaskedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DEMAND_FIELD_NUMBER: _builtins.int
     SELECTOR_FIELD_NUMBER: _builtins.int
     AFFINITY_FIELD_NUMBER: _builtins.int
@@ -480,6 +500,7 @@ class ClassSpec(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     BETWEEN_FIELD_NUMBER: _builtins.int
     PLACES_FIELD_NUMBER: _builtins.int
+    UNASKED_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """Scheduler profile; empty: "default"."""
     @_builtins.property
@@ -516,6 +537,12 @@ class ClassSpec(_message.Message):
     def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Affinity]:
         """For each of its volumes that is not everywhere: terms of which the node must match one."""
 
+    @_builtins.property
+    def unasked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Amounts of cpu and memory that scores count beside the demand and no node must have: what a replica is
+        taken to use that asks for less.
+        """
+
     def __init__(
         self,
         *,
@@ -528,10 +555,11 @@ class ClassSpec(_message.Message):
         features: _abc.Iterable[_builtins.str] | None = ...,
         between: Global___Between | None = ...,
         places: _abc.Iterable[Global___Affinity] | None = ...,
+        unasked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "places", b"places", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "places", b"places", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "unasked", b"unasked", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,6 +852,7 @@ class Spread(_message.Message):
     DOMAINS_MIN_FIELD_NUMBER: _builtins.int
     IS_AFFINITY_IGNORED_FIELD_NUMBER: _builtins.int
     ARE_TAINTS_HONOURED_FIELD_NUMBER: _builtins.int
+    ARE_KEYS_OPTIONAL_FIELD_NUMBER: _builtins.int
     topology_key: _builtins.str
     """The node label whose values are the domains."""
     max_skew: _builtins.int
@@ -836,6 +865,8 @@ class Spread(_message.Message):
     """Whether nodes count that the class's node affinity does not allow."""
     are_taints_honoured: _builtins.bool
     """Whether nodes do not count whose taints the class does not tolerate."""
+    are_keys_optional: _builtins.bool
+    """For a wish: whether nodes that lack a topology key of the class's wishes are scored all the same."""
     @_builtins.property
     def selector(self) -> Global___Selector:
         """Which replicas are counted."""
@@ -850,10 +881,11 @@ class Spread(_message.Message):
         domains_min: _builtins.int = ...,
         is_affinity_ignored: _builtins.bool = ...,
         are_taints_honoured: _builtins.bool = ...,
+        are_keys_optional: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["are_taints_honoured", b"are_taints_honoured", "domains_min", b"domains_min", "is_affinity_ignored", b"is_affinity_ignored", "is_wish", b"is_wish", "max_skew", b"max_skew", "selector", b"selector", "topology_key", b"topology_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["are_keys_optional", b"are_keys_optional", "are_taints_honoured", b"are_taints_honoured", "domains_min", b"domains_min", "is_affinity_ignored", b"is_affinity_ignored", "is_wish", b"is_wish", "max_skew", b"max_skew", "selector", b"selector", "topology_key", b"topology_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

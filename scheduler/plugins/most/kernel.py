@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.jit import njit
-from scheduler.framework.shares import CLOSE, F64
+from scheduler.framework.shares import CLOSE, F64, FULL, PRESENT
 
 
 @njit
@@ -23,7 +23,9 @@ def most_of(cpu: float, memory: float, is_cpu: float, is_memory: float) -> float
 
 @njit
 def most(cpu: F64, memory: F64, feasible: NDArray[np.bool_], score: NDArray[np.int64]) -> None:
-    """score[node] += most_of; cpu, memory  # [SHARE | PRESENT, node]."""
+    """score[node] += most_of; cpu, memory  # as `shares` has them."""
     for node in range(len(score)):
         if feasible[node]:
-            score[node] += most_of(cpu[0, node], memory[0, node], cpu[1, node], memory[1, node])
+            score[node] += most_of(
+                cpu[FULL, node], memory[FULL, node], cpu[PRESENT, node], memory[PRESENT, node]
+            )

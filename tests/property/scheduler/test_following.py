@@ -14,7 +14,7 @@ from scheduler.config import SchedulerConfig
 from scheduler.kernels.layout import HEAD
 from scheduler.tables import NodeTables, Resources, Ties
 from tests.property.scheduler.clusters import class_specs, node_specs
-from tests.property.scheduler.twin import demand
+from tests.property.scheduler.twin import taken
 from tests.unit.scheduler.builders import (
     BINDER,
     DISPATCHER,
@@ -104,7 +104,7 @@ class Following(RuleBasedStateMachine):
         """The next rows are committed or refused; a State to come will cover them."""
         for node, spec in self.waiting[:count]:
             if is_committed and self.stream.nodes[node]:
-                self.stream.use(node, demand(spec))
+                self.stream.use(node, taken(spec))
                 self.changed.add(node)
         self.stream.watermark += len(self.waiting[:count])
         del self.waiting[:count]
@@ -145,7 +145,7 @@ class Following(RuleBasedStateMachine):
         numbers = tables.resources.numbers
         assumed: dict[tuple[int, str], int] = {}
         for node, spec in self.waiting:
-            for name, amount in demand(spec).items():
+            for name, amount in taken(spec).items():
                 assumed[node, name] = assumed.get((node, name), 0) + amount
         for index, spec_now in self.stream.nodes.items():
             if index in self.changed or spec_now is None:

@@ -283,3 +283,42 @@ def test_a_misspelt_field_is_told_what_it_may_mean() -> None:
         pod_needs(a_pod(nodeSelecter={"a": "b"}))
     with pytest.raises(BadManifest, match=r"known are containers, .*\.\.\.$"):
         pod_needs(a_pod(xyz=1))
+
+
+@dataclass(frozen=True)
+class Unasked:
+    want: dict[str, int]
+    spec: dict[str, Any]
+
+
+def _asking(**requests: str) -> dict[str, Any]:
+    return {"name": "a", "resources": {"requests": requests}}
+
+
+UNASKED = {
+    "one container": Unasked({"cpu": 100, "memory": 200 << 20}, {}),
+    "two containers": Unasked(
+        {"cpu": 200, "memory": 400 << 20}, {"containers": [{"name": "a"}, {"name": "b"}]}
+    ),
+    "one of two asks": Unasked(
+        {"cpu": 100, "memory": 200 << 20},
+        {"containers": [_asking(cpu="1", memory="1Gi"), {"name": "b"}]},
+    ),
+    "asks for all": Unasked({}, {"containers": [_asking(cpu="1m", memory="1")]}),
+    "asks for nothing by name": Unasked({}, {"containers": [_asking(cpu="0", memory="0")]}),
+    "the pod asks": Unasked(
+        {"memory": 200 << 20}, {"resources": {"requests": {"cpu": "1"}}}
+    ),
+    "an init container that asks for more": Unasked(
+        {"memory": 200 << 20}, {"initContainers": [_asking(cpu="1")]}
+    ),
+    "a sidecar": Unasked(
+        {"cpu": 200, "memory": 400 << 20},
+        {"initContainers": [{"name": "s", "restartPolicy": "Always"}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNASKED.values(), ids=UNASKED)
+def test_what_containers_do_not_ask_for_is_counted_by_scores(case: Unasked) -> None:
+    assert dict(pod_needs(a_pod(**case.spec)).klass.unasked) == case.want
