@@ -17,6 +17,7 @@ from cell.requirements import BadSpec, Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
+from runtime.pod_defaults import Requirements, Selectors, default_spread
 from runtime.pod_requests import pod_requests, pod_unasked
 
 PROFILE_KEY = "godel.dev/profile"
@@ -86,6 +87,8 @@ class Cluster(msgspec.Struct, frozen=True):
     """Those that selectors of namespaces may mean; None: they are not known."""
     namespace: str = "default"
     """Stands in where a pod names none."""
+    selectors: Selectors | None = None
+    """Who selects pods, where pods have kube-scheduler's default constraints."""
 
 
 ANY_CLUSTER = Cluster()
@@ -105,17 +108,24 @@ def pod_needs(
     *,
     cluster: Cluster = ANY_CLUSTER,
     is_admitted: bool = False,
+    owner: Requirements = (),
 ) -> PodNeeds:
     """What a pod, or pod template (metadata and spec), needs. Raises BadManifest.
 
-    `path` is where it stands in its document. `is_admitted` says that an API server's admission has
-    seen the pod and has resolved its runtime class.
+    `path` is where it stands in its document, `owner` the selector of the workload that makes it.
+    `is_admitted` says that an API server's admission has seen the pod and has resolved its runtime
+    class.
     """
     whole = Fields(pod, path)
     metadata = whole.fields("metadata")
     spec = whole.fields("spec")
     _refuse(metadata, spec, is_admitted)
     affinity = spec.fields("affinity").fields("nodeAffinity")
+    namespace = metadata.text("namespace") or cluster.namespace
+    between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=False)
+    if cluster.selectors is not None and not between.spread:
+        spread = default_spread(cluster.selectors, metadata, namespace, owner)
+        between = msgspec.structs.replace(between, spread=spread)
     klass = ClassSpec(
         demand=pod_requests(spec),
         selector=spec.pairs("nodeSelector"),
@@ -124,13 +134,7 @@ def pod_needs(
         profile=_profile(metadata),
         wishes=tuple(_node_wish(each) for each in affinity.each(PREFERRED)),
         features=_features(spec),
-        between=pod_between(
-            metadata,
-            spec,
-            metadata.text("namespace") or cluster.namespace,
-            cluster.namespaces,
-            is_held=False,
-        ),
+        between=between,
         unasked=pod_unasked(spec),
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)

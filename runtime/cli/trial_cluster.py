@@ -15,9 +15,10 @@ from cell.node import NodeSpec
 from cell.unit import GroupSpec, UnitSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
-from runtime.manifests import cluster_of, flat, submission_in
+from runtime.manifests import NOTHING_TO_PLACE, cluster_of, flat, submission_in
 from runtime.node_manifest import node
 from runtime.pod_class import Cluster, held_class, pod_needs
+from runtime.pod_defaults import selectors_in
 
 ENDED = ("Succeeded", "Failed")
 STORAGE = frozenset(
@@ -76,6 +77,9 @@ def trial_cluster(files: Sequence[tuple[str, list[Document]]], profile: str = ""
     """
     listed = [(file, flat(documents)) for file, documents in files]
     cluster = cluster_of(entry for _, entries in listed for entry in entries)
+    objects = (fields for _, entries in listed for _, fields in entries)
+    selectors = selectors_in(objects, cluster.namespace)
+    cluster = msgspec.structs.replace(cluster, selectors=selectors)
     made = TrialCluster()
     for file, entries in listed:
         for place, fields in entries:
@@ -93,7 +97,7 @@ def _add(made: TrialCluster, cluster: Cluster, file: str, place: str, fields: Fi
         made.nodes.append(node(fields))
     elif kind == ("v1", "Pod"):
         _add_pod(made, cluster, file, fields)
-    elif kind != ("v1", "Namespace") and kind[1] not in STORAGE:
+    elif kind[1] not in NOTHING_TO_PLACE and kind[1] not in STORAGE:
         asked = submission_in(cluster, [(place, fields)])
         made.waiting += [Waiting(file, unit.key, unit) for unit in asked.units]
 

@@ -10,9 +10,11 @@ from random import Random
 from typing import Any
 
 from tests.oracle.pods import Pods
+from tests.oracle.wishes import services
 
 Manifest = dict[str, Any]
 ZONES = ("a", "b", "c")
+ZONE_LABEL = "topology.kubernetes.io/zone"
 NAMESPACES = ("default", "red", "blue")
 
 
@@ -21,7 +23,7 @@ def cluster(luck: Random) -> list[Manifest]:
     nodes = [_node(luck, i) for i in range(luck.randint(2, 7))]
     names = [node["metadata"]["name"] for node in nodes]
     pods = Pods(luck, names)
-    made = [*nodes, *_namespaces(luck), *_priorities()]
+    made = [*nodes, *_namespaces(luck), *_priorities(), *services(luck)]
     made += [pods.running(i) for i in range(luck.randint(0, 8))]
     made += [pods.waiting(i) for i in range(luck.randint(1, 6))]
     return made
@@ -30,7 +32,12 @@ def cluster(luck: Random) -> list[Manifest]:
 def _node(luck: Random, number: int) -> Manifest:
     name = f"n{number}"
     labels = {"kubernetes.io/hostname": name} if luck.random() < 0.95 else {}
-    for key, values in (("zone", ZONES), ("disk", ("ssd", "hdd")), ("cores", ("4", "16", "x"))):
+    for key, values in (
+        ("zone", ZONES),
+        (ZONE_LABEL, ZONES[:2]),
+        ("disk", ("ssd", "hdd")),
+        ("cores", ("4", "16", "x")),
+    ):
         if luck.random() < 0.8:
             labels[key] = luck.choice(values)
     spec: Manifest = {}
