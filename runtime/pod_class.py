@@ -18,6 +18,7 @@ from cell.requirements import BadSpec, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
+from runtime.pod_defaults import Requirements, Selectors, default_spread
 from runtime.pod_requests import pod_requests, pod_unasked
 from runtime.pod_volumes import PodVolumes, pod_volumes
 from runtime.selectors import node_term
@@ -86,6 +87,8 @@ class Cluster(msgspec.Struct, frozen=True):
     """Stands in where a pod names none."""
     storage: Storage | None = None
     """Its claims and volumes; None: they are not known, and who needs a claim is refused."""
+    selectors: Selectors | None = None
+    """Who selects pods, where pods have kube-scheduler's default constraints."""
 
 
 ANY_CLUSTER = Cluster()
@@ -105,11 +108,13 @@ def pod_needs(
     *,
     cluster: Cluster = ANY_CLUSTER,
     is_admitted: bool = False,
+    owner: Requirements = (),
 ) -> PodNeeds:
     """What a pod, or pod template (metadata and spec), needs. Raises BadManifest.
 
-    `path` is where it stands in its document. `is_admitted` says that an API server's admission has
-    seen the pod and has resolved its runtime class.
+    `path` is where it stands in its document, `owner` the selector of the workload that makes it.
+    `is_admitted` says that an API server's admission has seen the pod and has resolved its runtime
+    class.
     """
     whole = Fields(pod, path)
     metadata = whole.fields("metadata")
@@ -119,6 +124,9 @@ def pod_needs(
     namespace = metadata.text("namespace") or cluster.namespace
     volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=False)
     between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=False)
+    if cluster.selectors is not None and not between.spread:
+        spread = default_spread(cluster.selectors, metadata, namespace, owner)
+        between = msgspec.structs.replace(between, spread=spread)
     klass = ClassSpec(
         demand=pod_requests(spec),
         selector=spec.pairs("nodeSelector"),

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from cell.between import NOTHING
 from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, NodeWish, counted, decode, demanded
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
@@ -118,6 +119,7 @@ class ClassTable:
         self.profiles.append(profile)
         self.columns.weights[klass] = profile.weights(spec) if profile else 0
         self.columns.wish_weights[klass] = profile.wish_weights() if profile else 0
+        self.columns.is_wishing[klass] = bool(profile) and _is_wishing(spec, self.columns, klass)
         self.columns.is_hooked[klass] = profile is not None and not profile.is_fused
         demand, unasked = dict(spec.demand), dict(spec.unasked)
         self.columns.scored[klass] = [
@@ -166,6 +168,14 @@ class StreamClasses:
         return ours
 
 
+def _is_wishing(spec: ClassSpec, columns: Classes, klass: int) -> bool:
+    """Whether the class itself has wishes about others that its profile heeds."""
+    between = spec.between or NOTHING
+    pull, even = (columns.wish_weights[klass] > 0).tolist()
+    is_spread = any(not each.is_required for each in between.spread)
+    return bool((pull and between.wishes) or (even and is_spread))
+
+
 def _columns(size: int) -> Classes:
     return Classes(
         entries=np.zeros(size, np.int32),
@@ -177,5 +187,6 @@ def _columns(size: int) -> Classes:
         is_hooked=np.zeros(size, np.bool_),
         has_checks=np.zeros(size, np.bool_),
         has_wishes=np.zeros(size, np.bool_),
+        is_wishing=np.zeros(size, np.bool_),
         wish_weights=np.zeros((size, WISHED_COUNT), np.int64),
     )

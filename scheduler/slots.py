@@ -31,8 +31,6 @@ class ClassSlots:
         self._read_at = np.zeros(slots_max, np.int64)
         self._tops: list[tuple[int, ...]] = [()] * slots_max
         """What the slot's gains are normalised by."""
-        self._is_wishing = np.zeros(slots_max, np.bool_)
-        """[slot]: the class prefers some nodes to others for what they are."""
         self._filled = 0
         self.columns = _slots(1, tables.columns.base.shape[1])
 
@@ -56,26 +54,16 @@ class ClassSlots:
             slot = self._slot_of[number]
             self._follow_gains(slot, self._classes.gains(number))
             self._read_at[slot] = changes
-        self._follow_wishes(present)
         return self._slot_of[klass], len(fresh) * GIVE_NS
 
     def _follow_gains(self, slot: int, gains: Gains) -> None:
         """The slot's gains as nodes are; keys begin anew where more changed than the nodes."""
         read = gains.read()
         self.columns.gain[slot, : len(read)] = read
-        self._is_wishing[slot] = gains.is_wishing
-        if self._tops[slot] != gains.tops:
-            self._tops[slot] = gains.tops
+        is_wishing = gains.is_wishing or self._classes.columns.is_wishing[self.columns.klass[slot]]
+        if self._tops[slot] != gains.tops or self.columns.is_wishing[slot] != is_wishing:
+            self._tops[slot], self.columns.is_wishing[slot] = gains.tops, is_wishing
             self.columns.seen[slot] = NEVER
-
-    def _follow_wishes(self, present: NDArray[np.intp]) -> None:
-        """Keys begin anew where a class has come to wish something, or does so no longer."""
-        klasses = present[self._slot_of[present] != NO_SLOT]
-        held = self._slot_of[klasses]
-        is_wishing = self._is_wishing[held] | self._classes.columns.has_wishes[klasses]
-        changed = held[self.columns.is_wishing[held] != is_wishing]
-        self.columns.is_wishing[held] = is_wishing
-        self.columns.seen[changed] = NEVER
 
     def _follow(self) -> None:
         """Follow growth of the tables, and of what classes can demand."""

@@ -120,6 +120,8 @@ class Counts(NamedTuple):
     """[node]: scratch."""
     even: I64
     """[node]: scratch."""
+    cost: F64
+    """[node]: scratch."""
 
 
 @bare_njit

@@ -232,6 +232,7 @@ class Neighbours:
             worth=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1)),
             pull=np.zeros(domain.shape[1], np.int64),
             even=np.zeros(domain.shape[1], np.int64),
+            cost=np.zeros(domain.shape[1]),
         )
         self._count_members()
         held = self.residents
@@ -416,4 +417,5 @@ def _no_counts() -> Counts:
         worth=np.zeros((0, 0)),
         pull=large,
         even=large,
+        cost=np.zeros(0),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cell.fit.counting import I32, I64, Counts
+from cell.fit.counting import I32, Counts
 from cell.jit import bare_njit
 
 IGNORED = -1
@@ -68,68 +68,80 @@ def weigh_evens(counts: Counts, klass: int, keys: I32, nodes: int) -> None:
     if klass < len(counts.even_at):
         begin = int(counts.even_at[klass])
         end = begin + int(counts.even_count[klass])
-    even = counts.even
+    even, cost = counts.even[:nodes], counts.cost[:nodes]
     if begin == end:
-        even[:nodes] = 0
+        even[:] = 0
         return
-    _ignore(counts, begin, end, keys, nodes)
+    open_count = _ignore(counts, begin, end, keys, nodes)
     for i in range(begin, end):
-        label = counts.even_label[i]
         counts.worth[counts.key[counts.even_counter[i]], :] = 0.0
-        counts.bad[label, : counts.sizes[label] + 1] = 0
     for i in range(begin, end):
-        _weigh_domains(counts, i, nodes)
-    least, most = _FAR, np.int64(0)
+        _weigh_domains(counts, i, nodes, open_count)
+    cost[:] = 0.0
+    for i in range(begin, end):
+        key = counts.key[counts.even_counter[i]]
+        if not _is_repeated(counts, counts.even_counter, begin, i, key):
+            domain, worth = counts.domain[key], counts.worth[key]
+            for node in range(nodes):
+                cost[node] += worth[domain[node]]
+    least, most = np.inf, 0.0
     for node in range(nodes):
-        if even[node] == IGNORED:
-            continue
-        cost = 0.0
-        for i in range(begin, end):
-            key, label = counts.key[counts.even_counter[i]], counts.even_label[i]
-            is_there = counts.domain[label, node] != counts.sizes[label]
-            if is_there and not _is_repeated(counts, counts.even_counter, begin, i, key):
-                cost += counts.worth[key, counts.domain[key, node]]
-        even[node] = np.int64(np.floor(cost + 0.5))
-        least, most = min(least, even[node]), max(most, even[node])
+        is_scored = even[node] != IGNORED
+        cost[node] = np.floor(cost[node] + 0.5)
+        least = min(least, cost[node] if is_scored else np.inf)
+        most = max(most, cost[node] if is_scored else 0.0)
     for node in range(nodes):
-        if even[node] == IGNORED:
-            even[node] = 0
-        else:
-            even[node] = 100 * (most + least - even[node]) // most if most > 0 else 100
+        points = np.floor(100.0 * (most + least - cost[node]) / most) if most > 0.0 else 100.0
+        even[node] = np.int64(points) if even[node] != IGNORED else np.int64(0)
 
 
 @bare_njit
-def _ignore(counts: Counts, begin: int, end: int, keys: I32, nodes: int) -> None:
-    """even[node] = IGNORED where the node is not feasible, or lacks a label that is needed."""
+def _ignore(counts: Counts, begin: int, end: int, keys: I32, nodes: int) -> int:
+    """even[node] = IGNORED where the node is not feasible, or lacks a label that is needed; returns
+    how many are left."""
+    even, why = counts.even[:nodes], counts.why[:nodes]
     for node in range(nodes):
-        is_open = keys[node] >= 0 and counts.why[node] == 0
-        counts.even[node] = 0 if is_open else IGNORED
+        even[node] = 0 if keys[node] >= 0 and why[node] == 0 else IGNORED
     for i in range(begin, end):
         label = counts.even_label[i]
         if counts.even_needed[i]:
             domain, size = counts.domain[label], counts.sizes[label]
             for node in range(nodes):
-                counts.even[node] = IGNORED if domain[node] == size else counts.even[node]
+                even[node] = IGNORED if domain[node] == size else even[node]
+    open_count = 0
+    for node in range(nodes):
+        open_count += even[node] != IGNORED
+    return open_count
 
 
 @bare_njit
-def _weigh_domains(counts: Counts, i: int, nodes: int) -> None:
-    """Add wish i to what the domains of its key cost."""
+def _weigh_domains(counts: Counts, i: int, nodes: int, open_count: int) -> None:
+    """Add wish i to what the domains of its key cost; no domain costs nothing."""
     counter, label = counts.even_counter[i], counts.even_label[i]
-    key, seen, even = counts.key[counter], counts.bad[label], counts.even
-    domain, size = counts.domain[label], counts.sizes[label]
-    open_count, domains = 0, 0
-    for node in range(nodes):
-        if even[node] != IGNORED:
-            open_count += 1
-            domains += seen[domain[node]] == 0
-            seen[domain[node]] = 1
-    seen[: size + 1] = 0
-    weight = np.log(float((domains if key == label else open_count) + 2))
-    pool = counts.pool[counts.at[counter] : counts.at[counter] + counts.sizes[key]]
-    worth = counts.worth[key]
+    key, domain = counts.key[counter], counts.domain[label]
+    size = counts.sizes[label]
+    domains = open_count if key != label else _open_domains(counts, int(label), nodes)
+    weight, skew = np.log(float(domains + 2)), float(counts.even_skew[i] - 1)
+    at, count = counts.at[counter], counts.sizes[key]
+    pool, worth = counts.pool[at : at + count], counts.worth[key]
     for d in range(len(pool)):
-        worth[d] += float(pool[d]) * weight + float(counts.even_skew[i] - 1)
+        more = float(pool[d]) * weight + skew
+        worth[d] += more if key == label or domain[d] != size else 0.0
+
+
+@bare_njit
+def _open_domains(counts: Counts, label: int, nodes: int) -> int:
+    """How many domains the nodes have that are scored; those without one share one."""
+    seen, domain, even = counts.bad[label], counts.domain[label], counts.even
+    size = counts.sizes[label]
+    seen[: size + 1] = 0
+    for node in range(nodes):
+        seen[domain[node]] |= even[node] != IGNORED
+    domains = 0
+    for d in range(size + 1):
+        domains += seen[d]
+        seen[d] = 0
+    return domains
 
 
 @bare_njit
@@ -141,17 +153,15 @@ def _is_repeated(counts: Counts, counters: I32, begin: int, i: int, key: int) ->
 
 
 @bare_njit
-def best_wished(counts: Counts, keys: I32, weights: I64, low_bits: int, nodes: int) -> int:
-    """The largest of score | what is below it, of feasible nodes; -1 for none.
-
-    keys[node] >> low_bits is a node's score so far; `weights` are those of pull and even.
-    """
-    best = np.int64(-1)
+def is_told_apart(counts: Counts, keys: I32, nodes: int) -> bool:
+    """Whether wishes between replicas prefer some feasible nodes to others."""
     why, pull, even = counts.why, counts.pull, counts.even
-    low = (np.int64(1) << low_bits) - 1
+    least, most = _FAR, -_FAR
+    low, high = _FAR, -_FAR
     for node in range(nodes):
-        key = np.int64(keys[node])
-        score = (key >> low_bits) + weights[0] * pull[node] + weights[1] * even[node]
-        whole = (score << low_bits) | (key & low)
-        best = max(best, whole if key >= 0 and why[node] == 0 else np.int64(-1))
-    return int(best)
+        is_open = keys[node] >= 0 and why[node] == 0
+        least = min(least, pull[node] if is_open else _FAR)
+        most = max(most, pull[node] if is_open else -_FAR)
+        low = min(low, even[node] if is_open else _FAR)
+        high = max(high, even[node] if is_open else -_FAR)
+    return bool(most > least or high > low)

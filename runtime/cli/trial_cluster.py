@@ -15,9 +15,10 @@ from cell.node import NodeSpec
 from cell.unit import GroupSpec, UnitSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
-from runtime.manifests import cluster_of, flat, submission_in
+from runtime.manifests import NOTHING_TO_PLACE, cluster_of, flat, submission_in
 from runtime.node_manifest import attaching, node
 from runtime.pod_class import ANY_CLUSTER, Cluster, held_class, pod_needs
+from runtime.pod_defaults import selectors_in
 from runtime.pod_volumes import unbound_claims
 from runtime.storage import Storage
 
@@ -95,6 +96,9 @@ def trial_cluster(files: Sequence[tuple[str, list[Document]]], profile: str = ""
     """
     listed = [(file, flat(documents)) for file, documents in files]
     cluster = cluster_of(entry for _, entries in listed for entry in entries)
+    objects = (fields for _, entries in listed for _, fields in entries)
+    selectors = selectors_in(objects, cluster.namespace)
+    cluster = msgspec.structs.replace(cluster, selectors=selectors)
     made = TrialCluster()
     rest = _add_storage(made, listed)
     made.context = msgspec.structs.replace(cluster, storage=made.storage)
@@ -135,7 +139,7 @@ def _add(made: TrialCluster, cluster: Cluster, file: str, place: str, fields: Fi
     kind = (fields.text("apiVersion"), fields.text("kind"))
     if kind == ("v1", "Pod"):
         _add_pod(made, cluster, file, fields)
-    elif kind != ("v1", "Namespace"):
+    elif kind[1] not in NOTHING_TO_PLACE:
         for nth, unit in enumerate(submission_in(cluster, [(place, fields)]).units):
             source = (place, fields) if _has_claims(unit) else None
             made.waiting.append(Waiting(file, unit.key, unit, source=source, nth=nth))

@@ -21,6 +21,7 @@ from scheduler.kernels.layout import (
     I32,
     I64,
     MEMORY,
+    U8,
     UNASKED_CPU,
     UNASKED_MEMORY,
     Classes,
@@ -199,6 +200,27 @@ def top_of(keys: I32, block: int) -> int:
     for i in range(len(part)):
         top = max(top, part[i])
     return int(top)
+
+
+@bare_njit
+def best_wished(
+    keys: I32, why: U8, pull: I64, even: I64, weights: I64, is_wishing: bool, nodes: int
+) -> int:
+    """The largest key of feasible nodes with what wishes between replicas add to its score, made
+    as if the class were one that wishes; -1 for none.
+
+    It names its node as keys do, and may be beyond 32 bits.
+    """
+    best = np.int64(-1)
+    low = TIE_MASK | OWN[1] if is_wishing else TIE_MASK
+    for node in range(nodes):
+        key = np.int64(keys[node])
+        own = np.int64(0) if is_wishing else (key >> 30) << TIE_BITS
+        score = (key >> (TIE_BITS + 1)) if is_wishing else (key >> TIE_BITS) & SCORE_MAX
+        score += weights[0] * pull[node] + weights[1] * even[node]
+        whole = (score << (TIE_BITS + 1)) | own | (key & low)
+        best = max(best, whole if key >= 0 and why[node] == 0 else np.int64(-1))
+    return int(best)
 
 
 @bare_njit

@@ -27,6 +27,7 @@ NO_ROW = -1
 I64 = NDArray[np.int64]
 I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
@@ -75,6 +76,8 @@ class Classes(NamedTuple):
     """[klass]: wishes between replicas count; right for the classes being placed."""
     wish_weights: I64
     """[klass, pull | even]"""
+    is_wishing: Bits
+    """[klass]: it has wishes about other replicas itself."""
 
 
 class Slots(NamedTuple):

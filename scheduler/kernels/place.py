@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from cell.fit.counting import Counts, judge, judge_node, move
-from cell.fit.weighing import best_wished, weigh
+from cell.fit.weighing import is_told_apart, weigh
 from cell.jit import bare_njit
-from scheduler.kernels.keys import TIE_BITS, is_fitting, node_of, repair, scan
+from scheduler.kernels.keys import best_wished, is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
     BESIDE_NS,
@@ -140,7 +140,10 @@ def best_beside(counts: Counts, classes: Classes, slots: Slots, slot: int, count
     judge(counts, klass, count, why)
     if classes.has_wishes[klass]:
         weigh(counts, klass, keys, count)
-        return best_wished(counts, keys, classes.wish_weights[klass], TIE_BITS + 1, count)
+        is_wishing = slots.is_wishing[slot]
+        if is_wishing or is_told_apart(counts, keys, count):
+            pull, even, weights = counts.pull, counts.even, classes.wish_weights[klass]
+            return best_wished(keys, why, pull, even, weights, is_wishing, count)
     best = np.int32(-1)
     for node in range(count):
         key = keys[node] if why[node] == 0 else np.int32(-1)

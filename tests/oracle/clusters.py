@@ -11,9 +11,11 @@ from typing import Any
 
 from tests.oracle.pods import Pods
 from tests.oracle.storage import Storage
+from tests.oracle.wishes import services
 
 Manifest = dict[str, Any]
 ZONES = ("a", "b", "c")
+ZONE_LABEL = "topology.kubernetes.io/zone"
 NAMESPACES = ("default", "red", "blue")
 
 
@@ -25,6 +27,7 @@ def cluster(luck: Random) -> list[Manifest]:
     storage = Storage(luck, names, NAMESPACES)
     pods = Pods(luck, names, storage)
     made = [*nodes, *_namespaces(luck), *_priorities(), *storage.objects()]
+    made += services(luck)
     made += [pods.running(i) for i in range(luck.randint(0, 8))]
     made += [pods.waiting(i) for i in range(luck.randint(1, 6))]
     return made + storage.late
@@ -33,7 +36,12 @@ def cluster(luck: Random) -> list[Manifest]:
 def _node(luck: Random, number: int, taint_odds: float) -> Manifest:
     name = f"n{number}"
     labels = {"kubernetes.io/hostname": name} if luck.random() < 0.95 else {}
-    for key, values in (("zone", ZONES), ("disk", ("ssd", "hdd")), ("cores", ("4", "16", "x"))):
+    for key, values in (
+        ("zone", ZONES),
+        (ZONE_LABEL, ZONES[:2]),
+        ("disk", ("ssd", "hdd")),
+        ("cores", ("4", "16", "x")),
+    ):
         if luck.random() < 0.8:
             labels[key] = luck.choice(values)
     for key in ("topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"):

@@ -82,7 +82,10 @@ def _best(bench: Bench, klass: ClassSpec, partitions: int) -> int | None:
     verdicts = bench.core.verdicts(klass.encoded())
     table = bench.core._classes
     known = table.intern(klass.encoded())
-    is_wishing = table.gains(known).is_wishing or bool(table.columns.has_wishes[known])
+    is_wishing = table.gains(known).is_wishing or bool(table.columns.is_wishing[known])
+    for plugin in ("pod_affinity", "topology_spread"):
+        points = {scores.get(plugin, 0) for scores in verdicts.scores.values()}
+        is_wishing |= len(points) > 1
     ranked = []
     for name in verdicts.feasible:
         number = int(name[1:])
