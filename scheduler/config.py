@@ -32,7 +32,7 @@ class SchedulerConfig(msgspec.Struct, frozen=True, kw_only=True):
     plan_rows_max: Positive = 800
     """Rows of one Plan, unless a single unit has more."""
     class_slots_max: Annotated[int, msgspec.Meta(ge=GROUPS_MAX)] = 512
-    """Classes whose keys are kept, 5 bytes per node each; the longest unused gives way. One unit's
+    """Classes whose keys are kept, 6 bytes per node each; the longest unused gives way. One unit's
     have to fit."""
     profiles: Mapping[str, Plugins] = {}
     """Profiles beside the built-in ones: plugin names with weights (0 for filters), or with weight
