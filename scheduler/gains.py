@@ -13,6 +13,7 @@ from cell.classes import ClassSpec
 from cell.fit.static import StaticMask, StaticNodes
 from scheduler.framework.plugin import SCORE_MAX, VALUE_MAX, StaticScorePlugin, Values
 
+Rows = NDArray[np.int64]
 REFUSED = -1
 """Gain of a node that the static rules refuse."""
 
@@ -42,9 +43,9 @@ class Gains:
     def read(self) -> Values:
         """int16 [node] over the nodes known now: the weighted sum, or REFUSED."""
         if self._changes != self._nodes.changes:
-            self._follow()
+            rows = self._follow()
             self._changes = self._nodes.changes
-            self._sum()
+            self._sum(rows)
         return self._gains
 
     def points(self) -> list[tuple[str, int, NDArray[np.int64]]]:
@@ -57,30 +58,34 @@ class Gains:
             )
         ]
 
-    def _follow(self) -> None:
-        """Values of new and changed nodes."""
+    def _follow(self) -> Rows:
+        """Take the values of new and changed nodes; returns these."""
         nodes = self._nodes
         changed = nodes.changed_since(self._changes) if self._changes >= 0 else None
         if changed is None or self._values.shape[1] != nodes.count:
             self._values = np.zeros((len(self._plugins), nodes.count), np.int16)
+            self._gains = np.full(nodes.count, REFUSED, np.int16)
             rows = np.arange(nodes.count)
         else:
             rows = np.unique(np.array(changed, np.int64))
         for (plugin, _), values in zip(self._plugins, self._values, strict=True):
             values[rows] = np.clip(plugin.values(nodes, self._spec, rows), 0, VALUE_MAX)
+        return rows
 
-    def _sum(self) -> None:
-        mask = self._mask.read()
-        allowed = self._values[:, mask]
-        tops = allowed.max(axis=1, initial=0)
-        self.is_wishing = bool((allowed.min(axis=1, initial=VALUE_MAX) < tops).any())
-        self.tops = tuple(tops.tolist())
-        gains: NDArray[np.int64] = np.zeros(len(mask), np.int64)
+    def _sum(self, rows: Rows) -> None:
+        """Gains of the rows, and of all where what they are normalised by has changed."""
+        mask, before = self._mask.read(), self.tops
+        tops = np.where(mask, self._values, 0).max(axis=1, initial=0)
+        least = np.where(mask, self._values, VALUE_MAX).min(axis=1, initial=VALUE_MAX)
+        self.is_wishing, self.tops = bool((least < tops).any()), tuple(tops.tolist())
+        if self.tops != before:
+            rows = np.arange(len(mask))
+        gains: NDArray[np.int64] = np.zeros(len(rows), np.int64)
         for (plugin, weight), values, top in zip(
             self._plugins, self._values, self.tops, strict=True
         ):
-            gains += weight * _points(plugin, values, top)
-        self._gains = np.where(mask, gains, REFUSED).astype(np.int16)
+            gains += weight * _points(plugin, values[rows], top)
+        self._gains[rows] = np.where(mask[rows], gains, REFUSED)
 
 
 def _points(plugin: StaticScorePlugin, values: Values, top: int) -> NDArray[np.int64]:

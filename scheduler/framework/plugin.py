@@ -41,10 +41,19 @@ class View(msgspec.Struct, frozen=True):
     texts: list[str]
 
 
+class BadArgs(ValueError):
+    """Arguments of a plugin that cannot be used; `field` is the path of the culprit."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+
+
 class Plugin(ABC):
-    """Base of both kinds; one instance serves every class."""
+    """Base of all kinds; one instance serves every class of a profile."""
 
     name: ClassVar[str]
+    args_type: ClassVar[type[msgspec.Struct] | None] = None
+    """What its constructor takes, for a plugin with arguments; it may raise BadArgs."""
 
 
 class FilterPlugin(Plugin):
