@@ -52,7 +52,7 @@ def _node(luck: Random, number: int, taint_odds: float) -> Manifest:
         spec["unschedulable"] = True
     taints = [_taint(luck) for _ in range(2) if luck.random() < taint_odds]
     if taints:
-        spec["taints"] = taints
+        spec["taints"] = list({(t["key"], t["effect"]): t for t in taints}.values())
     allocatable = {
         "cpu": luck.choice(("1", "2500m", "4", "16", "0")),
         "memory": luck.choice(("1Gi", "2500Mi", "8G")),
