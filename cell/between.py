@@ -1,4 +1,5 @@
-"""What a class says of other replicas: its own labels, pod affinity, topology spread, host ports.
+"""What a class says of other replicas: its own labels, pod affinity, topology spread, host ports,
+volumes that it shares or must not share.
 
 Part of `ClassSpec`. Two classes with the same needs and other labels are two classes only where
 labels are read: who makes classes of pods leaves out labels that no selector reads. Namespaces are
@@ -6,6 +7,8 @@ names here; a namespace selector is resolved by whoever reads the pod.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
@@ -15,7 +18,9 @@ from cell.requirements import (
     Requirement,
     check_count,
     check_label,
+    check_name,
     check_requirement,
+    holds,
 )
 
 POD_TERMS_MAX = 32
@@ -24,6 +29,8 @@ POD_LABELS_MAX = 256
 NAMESPACES_MAX = 4096
 """Namespaces that one term names."""
 PORTS_MAX = 256
+CLAIMS_MAX = 256
+"""Claims of volumes, and disks, of one class."""
 WEIGHT_MAX = 100
 PORT_MAX = 65_535
 ANY_ADDRESS = "0.0.0.0"
@@ -75,6 +82,28 @@ class HostPort(msgspec.Struct, frozen=True, array_like=True, order=True):
     address: str = ANY_ADDRESS
 
 
+class Claim(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A claim of a volume that a replica uses."""
+
+    driver: str
+    """Who attaches the volume to nodes, as far as nodes limit how many; "" for nobody."""
+    name: str
+    """With its namespace; one claim is one volume."""
+    is_alone: bool = False
+    """Whether one replica at a time may use it."""
+
+
+class Disk(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A disk that the replica names itself, which a node mounts once."""
+
+    kind: str
+    name: str
+    hosts: tuple[str, ...] = ()
+    """Where it is served: disks of one name without a host in common are two; () for everywhere."""
+    is_read_only: bool = False
+    """Whether it may be mounted again by those who only read, too."""
+
+
 class Between(msgspec.Struct, frozen=True, array_like=True):
     """See the module."""
 
@@ -87,14 +116,16 @@ class Between(msgspec.Struct, frozen=True, array_like=True):
     wishes: tuple[PodWish, ...] = ()
     spread: tuple[Spread, ...] = ()
     ports: tuple[HostPort, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    disks: tuple[Disk, ...] = ()
 
 
 NOTHING = Between()
 
 
-def is_selected(selector: Selector, labels: dict[str, str]) -> bool:
+def is_selected(selector: Selector, labels: Mapping[str, str]) -> bool:
     """Whether labels have all that a selector requires."""
-    return selector is not None and all(_holds(each, labels) for each in selector)
+    return selector is not None and all(holds(each, labels) for each in selector)
 
 
 def is_meant(term: PodTerm, namespace: str, labels: dict[str, str]) -> bool:
@@ -102,19 +133,6 @@ def is_meant(term: PodTerm, namespace: str, labels: dict[str, str]) -> bool:
     if term.namespaces is not None and namespace not in term.namespaces:
         return False
     return is_selected(term.selector, labels)
-
-
-def _holds(requirement: Requirement, labels: dict[str, str]) -> bool:
-    value = labels.get(requirement.key)
-    match requirement.operator:
-        case Operator.IN:
-            return value in requirement.values
-        case Operator.NOT_IN:
-            return value not in requirement.values
-        case Operator.EXISTS:
-            return value is not None
-        case _:
-            return value is None
 
 
 def keys_read(between: Between) -> set[str]:
@@ -144,6 +162,8 @@ def normalise_between(between: Between | None) -> Between | None:
         wishes=_wishes(between.wishes),
         spread=_spread(between.spread),
         ports=_ports(between.ports),
+        claims=_claims(between.claims),
+        disks=_disks(between.disks),
     )
     return None if made == NOTHING else made
 
@@ -178,16 +198,14 @@ def _selector(field: str, selector: Selector) -> Selector:
 
 
 def _wishes(wishes: tuple[PodWish, ...]) -> tuple[PodWish, ...]:
-    """Several of one term add up, as kube-scheduler's do."""
+    """Several of one term stay several: their sum may be beyond what one may weigh."""
     field = "preferredPodAffinity"
     check_count(field, len(wishes), 2 * POD_TERMS_MAX)
-    weights: dict[PodTerm, int] = {}
+    made = []
     for i, wish in enumerate(wishes):
         if not 1 <= abs(wish.weight) <= WEIGHT_MAX:
             raise BadSpec(f"{field}[{i}].weight", f"{wish.weight} is not from 1 to {WEIGHT_MAX}")
-        term = _term(f"{field}[{i}]", wish.term)
-        weights[term] = weights.get(term, 0) + wish.weight
-    made = [PodWish(weight, term) for term, weight in weights.items() if weight]
+        made.append(PodWish(wish.weight, _term(f"{field}[{i}]", wish.term)))
     return tuple(sorted(made, key=msgspec.msgpack.encode))
 
 
@@ -217,3 +235,25 @@ def _ports(ports: tuple[HostPort, ...]) -> tuple[HostPort, ...]:
             raise BadSpec(f"{field}[{i}].protocol", f"{port.protocol!r} is none of {known}")
         check_label(f"{field}[{i}].hostIP", port.address, is_empty_allowed=False)
     return tuple(sorted(set(ports)))
+
+
+def _claims(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    field = "claims"
+    check_count(field, len(claims), CLAIMS_MAX)
+    for i, claim in enumerate(claims):
+        check_name(f"{field}[{i}].name", claim.name)
+        check_label(f"{field}[{i}].driver", claim.driver, is_empty_allowed=True)
+    return tuple(sorted(set(claims)))
+
+
+def _disks(disks: tuple[Disk, ...]) -> tuple[Disk, ...]:
+    field = "disks"
+    check_count(field, len(disks), CLAIMS_MAX)
+    made = []
+    for i, disk in enumerate(disks):
+        check_name(f"{field}[{i}].name", disk.name)
+        check_count(f"{field}[{i}].hosts", len(disk.hosts), CLAIMS_MAX)
+        for host in disk.hosts:
+            check_name(f"{field}[{i}].hosts", host)
+        made.append(msgspec.structs.replace(disk, hosts=tuple(sorted(set(disk.hosts)))))
+    return tuple(sorted(set(made)))

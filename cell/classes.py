@@ -20,6 +20,10 @@ RESOURCES_MAX = 16
 """Resources one class may ask for."""
 FEATURES_MAX = 16
 """Features of nodes that one class may need."""
+PLACES_MAX = 256
+"""Volumes of one class that are only in some places."""
+ALTERNATIVES_MAX = 1 << 16
+"""Places of one volume: terms, and values of one requirement."""
 AMOUNT_MAX = 1 << 52
 """Largest amount of a resource: sums over 1,024 claims still fit in int64."""
 POD_SLOT = "pods"
@@ -63,6 +67,8 @@ class ClassSpec(msgspec.Struct, frozen=True, array_like=True):
     """What the node must declare that it can do."""
     between: Between | None = None
     """What it says of other replicas, and what they may read of it."""
+    places: tuple[tuple[Term, ...], ...] = ()
+    """For each of its volumes that is not everywhere: terms of which the node must match one."""
     unasked: tuple[tuple[str, int], ...] = ()
     """(cpu or memory, amount) that scores count beside the demand: what its containers are taken to
     use that ask for none."""
@@ -92,6 +98,7 @@ def normalise(spec: ClassSpec) -> ClassSpec:
         wishes=_wishes(spec.wishes),
         features=_features(spec.features),
         between=normalise_between(spec.between),
+        places=_places(spec.places),
         unasked=_unasked(spec.unasked),
     )
 
@@ -153,6 +160,18 @@ def _affinity(affinity: tuple[Term, ...] | None) -> tuple[Term, ...] | None:
         return None
     check_count("affinity", len(affinity))
     return tuple(sorted(normalise_term(f"affinity[{i}]", t) for i, t in enumerate(affinity)))
+
+
+def _places(places: tuple[tuple[Term, ...], ...]) -> tuple[tuple[Term, ...], ...]:
+    check_count("places", len(places), PLACES_MAX)
+    return tuple(sorted({_alternatives(f"places[{i}]", terms) for i, terms in enumerate(places)}))
+
+
+def _alternatives(field: str, terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    check_count(field, len(terms), ALTERNATIVES_MAX)
+    listed = enumerate(terms)
+    made = {normalise_term(f"{field}[{i}]", term, ALTERNATIVES_MAX) for i, term in listed}
+    return tuple(sorted(made))
 
 
 def _wishes(wishes: tuple[NodeWish, ...]) -> tuple[NodeWish, ...]:

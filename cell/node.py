@@ -25,6 +25,8 @@ PODS_DEFAULT = 110
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 FEATURE_PREFIX = "feature:"
 """A label of this prefix, which Kubernetes does not allow, is a feature that the node declares."""
+ATTACH_PREFIX = "attach:"
+"""A label of this prefix says how many volumes of a driver the node can attach."""
 
 
 class Effect(IntEnum):

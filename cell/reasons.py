@@ -49,6 +49,10 @@ class Reason(IntEnum):
     HELD_ANTI_AFFINITY = 33
     TOPOLOGY_SPREAD = 34
     NODE_FEATURES = 35
+    VOLUME_PLACE = 36
+    CLAIM_IN_USE = 37
+    DISK_IN_USE = 38
+    VOLUME_LIMIT = 39
 
 
 class Wake(IntFlag):
@@ -78,6 +82,10 @@ WAKERS: dict[Reason, Wake] = {
     Reason.HELD_ANTI_AFFINITY: Wake.ALL,
     Reason.TOPOLOGY_SPREAD: Wake.ALL,
     Reason.NODE_FEATURES: Wake.NODE_ADDED | Wake.NODE_CHANGED,
+    Reason.VOLUME_PLACE: Wake.NODE_ADDED | Wake.NODE_CHANGED,
+    Reason.CLAIM_IN_USE: Wake.ROOM_FREED,
+    Reason.DISK_IN_USE: Wake.ROOM_FREED | Wake.NODE_ADDED | Wake.NODE_CHANGED,
+    Reason.VOLUME_LIMIT: Wake.ROOM_FREED | Wake.NODE_ADDED | Wake.NODE_CHANGED,
 }
 """What can cure a refusal. An unknown profile is cured by a new scheduler only (PeerUp wakes all).
 """
@@ -118,6 +126,10 @@ _TEXT: dict[Reason, str] = {
     Reason.HELD_ANTI_AFFINITY: "anti-affinity of a pod that is there is not met",
     Reason.TOPOLOGY_SPREAD: "topology spread is not met",
     Reason.NODE_FEATURES: "the node does not declare a feature that is needed",
+    Reason.VOLUME_PLACE: "a volume is not, and cannot be made, where the node is",
+    Reason.CLAIM_IN_USE: "a claim that one pod may use is in use",
+    Reason.DISK_IN_USE: "a disk is mounted there already",
+    Reason.VOLUME_LIMIT: "the node can attach no more volumes",
     Reason.PROFILE: "profile {arg} refuses every node with room",
 }
 

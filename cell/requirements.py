@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -12,6 +13,8 @@ VALUES_MAX = 256
 """Values in one requirement."""
 LABEL_BYTES_MAX = 317
 """A label key (prefix 253, slash, name 63); values are shorter."""
+NAME_BYTES_MAX = 1024
+"""Of names that others give: claims, disks, hosts."""
 
 
 class BadSpec(ValueError):
@@ -52,20 +55,20 @@ class Term(msgspec.Struct, frozen=True, array_like=True, order=True):
     fields: tuple[Requirement, ...] = ()
 
 
-def normalise_term(field: str, term: Term) -> Term:
+def normalise_term(field: str, term: Term, values_max: int = VALUES_MAX) -> Term:
     """The sorted form of a valid term. Raises BadSpec."""
     check_count(field, len(term.labels) + len(term.fields))
     for j, requirement in enumerate(term.labels):
-        check_requirement(f"{field}.labels[{j}]", requirement)
+        check_requirement(f"{field}.labels[{j}]", requirement, values_max)
     for j, requirement in enumerate(term.fields):
         _check_name_field(f"{field}.fields[{j}]", requirement)
     return Term(tuple(sorted(term.labels)), tuple(sorted(term.fields)))
 
 
-def check_requirement(field: str, requirement: Requirement) -> None:
+def check_requirement(field: str, requirement: Requirement, values_max: int = VALUES_MAX) -> None:
     """Refuse a requirement that says nothing, or not what it means. Raises BadSpec."""
     check_label(f"{field}.key", requirement.key, is_empty_allowed=False)
-    check_count(f"{field}.values", len(requirement.values), VALUES_MAX)
+    check_count(f"{field}.values", len(requirement.values), values_max)
     for value in requirement.values:
         check_label(f"{field}.values", value, is_empty_allowed=True)
     match requirement.operator:
@@ -76,7 +79,7 @@ def check_requirement(field: str, requirement: Requirement) -> None:
             if requirement.values:
                 raise BadSpec(f"{field}.values", f"{requirement.operator} takes none")
         case Operator.GT | Operator.LT:
-            if len(requirement.values) != 1 or not _is_int64(requirement.values[0]):
+            if len(requirement.values) != 1 or number(requirement.values[0]) is None:
                 raise BadSpec(f"{field}.values", f"{requirement.operator} needs one integer")
 
 
@@ -95,12 +98,41 @@ def check_label(field: str, text: str, *, is_empty_allowed: bool) -> None:
         raise BadSpec(field, f"{len(text.encode())} bytes, limit {LABEL_BYTES_MAX}")
 
 
+def check_name(field: str, text: str) -> None:
+    """Refuse a name that is empty or endless. Raises BadSpec."""
+    if not 1 <= len(text.encode()) <= NAME_BYTES_MAX:
+        raise BadSpec(field, f"needs 1 to {NAME_BYTES_MAX} bytes")
+
+
 def check_count(field: str, count: int, limit: int = TERMS_MAX) -> None:
     """Refuse a list that is too long. Raises BadSpec."""
     if count > limit:
         raise BadSpec(field, f"{count} entries, limit {limit}")
 
 
-def _is_int64(value: str) -> bool:
-    digits = value[1:] if value[:1] in ("+", "-") else value
-    return digits.isascii() and digits.isdecimal() and -(1 << 63) <= int(value) < 1 << 63
+def number(text: str) -> int | None:
+    """A decimal int64 with optional sign, else None."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    value = int(text)
+    return value if -(1 << 63) <= value < 1 << 63 else None
+
+
+def holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    """Whether labels meet a requirement; NotIn and DoesNotExist are met by an absent key."""
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case Operator.IN:
+            return value in requirement.values
+        case Operator.NOT_IN:
+            return value not in requirement.values
+        case Operator.EXISTS:
+            return value is not None
+        case Operator.DOES_NOT_EXIST:
+            return value is None
+        case _:
+            amount, bound = number(value or ""), number(requirement.values[0])
+            if amount is None or bound is None:
+                return False
+            return amount > bound if requirement.operator is Operator.GT else amount < bound

@@ -26,6 +26,8 @@ def class_message(spec: ClassSpec) -> types_pb2.ClassSpec:
         unasked=dict(spec.unasked),
         between=None if spec.between is None else between_message(spec.between),
     )
+    for terms in spec.places:
+        made.places.add().terms.extend([term_message(term) for term in terms])
     if spec.affinity is not None:
         made.affinity.SetInParent()
         made.affinity.terms.extend([term_message(term) for term in spec.affinity])

@@ -18,6 +18,7 @@ from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of, unimplemented
 from runtime.own_kinds import API_VERSION, rollingset, unit
 from runtime.pod_class import PRIORITIES, Cluster, PodNeeds, pod_needs
+from runtime.pod_defaults import Requirements, owner_selector
 
 GANG_KEY = "godel.dev/gang"
 """Annotation that makes one unit of a workload's pods: "true" for all of them at once, or the
@@ -130,7 +131,7 @@ class _Reader:
             raise unimplemented(fields.at("kind"), f"{' '.join(kind)} is none of {known}")
 
     def _pod(self, place: str, fields: Fields) -> None:
-        needs = self._needs(place, fields.values)
+        needs = self._needs(fields.values)
         self._add(place, fields, self._key(fields), _group(needs), needs.priority)
 
     def _replicas(self, place: str, fields: Fields) -> None:
@@ -166,7 +167,8 @@ class _Reader:
         if count > PODS_MAX:
             raise BadManifest(spec.path, f"asks for {count} pods, limit {PODS_MAX}")
         path = spec.at("template")
-        needs = self._needs(place, self._template(fields), path)
+        owner = owner_selector(fields.text("kind"), spec)
+        needs = self._needs(self._template(fields), path, owner)
         key = self._key(fields)
         minimum = _gang_minimum(fields, count)
         if not count:
@@ -195,10 +197,8 @@ class _Reader:
         self._once(place, metadata.at("name"), f"rollingset/{name}")
         self.submission.rollingsets.append(made)
 
-    def _needs(self, place: str, pod: Any, path: str = "") -> PodNeeds:
-        needs = pod_needs(pod, path, cluster=self._cluster)
-        self._warn(place, *(f"{wish}: a wish, ignored" for wish in needs.unscored))
-        return needs
+    def _needs(self, pod: Any, path: str = "", owner: Requirements = ()) -> PodNeeds:
+        return pod_needs(pod, path, cluster=self._cluster, owner=owner)
 
     def _template(self, fields: Fields) -> dict[str, Any]:
         """A workload's template with the namespace that its pods get."""

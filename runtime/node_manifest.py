@@ -5,15 +5,18 @@ Other fields of a Node say nothing that scheduling reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+import msgspec
 
 from cell.classes import POD_SLOT
-from cell.node import FEATURE_PREFIX, PODS_DEFAULT, NodeSpec, Taint, normalise
+from cell.node import ATTACH_PREFIX, FEATURE_PREFIX, PODS_DEFAULT, NodeSpec, Taint, normalise
 from cell.requirements import BadSpec
 from runtime.documents import Document
 from runtime.fields import BadManifest, Fields, said_of
 from runtime.manifests import flat
 from runtime.own_kinds import demand
+from runtime.storage import Storage
 
 
 def nodes(documents: Iterable[Document]) -> list[NodeSpec]:
@@ -62,3 +65,28 @@ def node(fields: Fields, pods_default: int = 0) -> NodeSpec:
         head = error.field.partition("[")[0]
         path = {"name": "metadata", "labels": "metadata", "taints": "spec"}.get(head, "status")
         raise BadManifest(f"{path}.{error.field}", error.reason) from None
+
+
+def attaching(spec: NodeSpec, storage: Storage, used: Collection[str]) -> NodeSpec:
+    """The node with what it can attach as labels that nobody can set.
+
+    `used` are the claims of pods that are there. Volumes that are attached and belong to none of
+    them are in the way.
+    """
+    limits = storage.limits.get(spec.name)
+    if not limits:
+        return spec
+    idle = {driver: set[str]() for driver in limits}
+    for node, driver, name in storage.attached.values():
+        volume = storage.volumes.get(name)
+        if node == spec.name and driver in idle and volume is not None and volume.driver:
+            key = volume.claim[0] if volume.claim else ""
+            if key not in used:
+                idle[driver].add(name)
+    labels = {
+        f"{ATTACH_PREFIX}{driver}": str(max(0, limit - len(idle[driver])))
+        for driver, limit in limits.items()
+    }
+    return msgspec.structs.replace(
+        spec, labels=tuple(sorted({**dict(spec.labels), **labels}.items()))
+    )

@@ -11,9 +11,10 @@ from cell.release import ReleaseColumn, RollingsetSpec
 from cell.requirements import BadSpec, Term
 from cell.unit import GROUPS_MAX, PRIORITY_MAX, REPLICAS_MAX, GroupSpec, Place, UnitSpec
 from runtime.fields import BadManifest, Fields, join, shown, unimplemented
-from runtime.pod_class import Cluster, PodNeeds, pod_needs, requirement, toleration
+from runtime.pod_class import Cluster, PodNeeds, pod_needs, toleration
 from runtime.pod_requests import amounts
 from runtime.quantities import units
+from runtime.selectors import requirement
 
 API_VERSION = "godel.dev/v1"
 CLASS_FIELDS = ("demand", "unasked", "selector", "affinity", "tolerations", "profile")

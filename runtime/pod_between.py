@@ -21,6 +21,7 @@ from cell.between import (
 from cell.requirements import Operator, Requirement
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_requests import is_restartable
+from runtime.selectors import label_selector
 
 Namespaces = Mapping[str, Mapping[str, str]]
 """Labels of namespaces, by name."""
@@ -160,19 +161,6 @@ class _Reader:
             if is_selected(selector, {**labels, NAME_LABEL: name})
         ]
         return (*named, *found)
-
-
-def label_selector(fields: Fields) -> tuple[Requirement, ...]:
-    """The requirements of a LabelSelector. Raises BadManifest."""
-    fields.refuse_unknown(("matchLabels", "matchExpressions"))
-    made = [Requirement(key, Operator.IN, (value,)) for key, value in fields.pairs("matchLabels")]
-    for each in fields.each("matchExpressions"):
-        name = each.text("operator")
-        if name not in ("In", "NotIn", "Exists", "DoesNotExist"):
-            reason = f"{name!r} is none of In, NotIn, Exists, DoesNotExist"
-            raise BadManifest(each.at("operator"), reason)
-        made.append(Requirement(each.text("key"), Operator(name), each.texts("values")))
-    return tuple(made)
 
 
 def _one_of(fields: Fields, key: str, first: str, second: str) -> bool:

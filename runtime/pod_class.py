@@ -12,13 +12,17 @@ from typing import Any
 
 import msgspec
 
-from cell.between import NOTHING
+from cell.between import Between
 from cell.classes import ClassSpec, NodeWish, Toleration, normalise
-from cell.requirements import BadSpec, Operator, Requirement, Term
+from cell.requirements import BadSpec, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
+from runtime.pod_defaults import Requirements, Selectors, default_spread
 from runtime.pod_requests import pod_requests, pod_unasked
+from runtime.pod_volumes import PodVolumes, pod_volumes
+from runtime.selectors import node_term
+from runtime.storage import Storage
 
 PROFILE_KEY = "godel.dev/profile"
 """Annotation, or else label, that names the scheduler profile."""
@@ -52,12 +56,6 @@ REFUSED = {
     "schedulingGroup": "groups of pods are not gathered yet",
     "workloadRef": "groups of pods are not gathered yet",
 }
-NODE_BOUND_VOLUMES = (
-    *("persistentVolumeClaim", "ephemeral", "awsElasticBlockStore", "azureDisk", "cinder"),
-    *("gcePersistentDisk", "iscsi", "rbd"),
-)
-"""Volumes that some nodes cannot mount, or not twice."""
-
 GROUP_KEY = "godel.bytedance.com/pod-group-name"
 """Annotation, or label, by which a pod in an API server names its PodGroup."""
 GANG_KEYS = (
@@ -87,6 +85,10 @@ class Cluster(msgspec.Struct, frozen=True):
     """Those that selectors of namespaces may mean; None: they are not known."""
     namespace: str = "default"
     """Stands in where a pod names none."""
+    storage: Storage | None = None
+    """Its claims and volumes; None: they are not known, and who needs a claim is refused."""
+    selectors: Selectors | None = None
+    """Who selects pods, where pods have kube-scheduler's default constraints."""
 
 
 ANY_CLUSTER = Cluster()
@@ -99,17 +101,6 @@ class PodNeeds(msgspec.Struct, frozen=True):
     pin: str = ""
     priority: int = 0
 
-    @property
-    def unscored(self) -> tuple[str, ...]:
-        """Wishes of the class that no score heeds yet."""
-        between = self.klass.between or NOTHING
-        found = {
-            "preferred node affinity": bool(self.klass.wishes),
-            "preferred affinity to other pods": bool(between.wishes),
-            "topology spread with ScheduleAnyway": not all(s.is_required for s in between.spread),
-        }
-        return tuple(name for name, is_said in found.items() if is_said)
-
 
 def pod_needs(
     pod: Any,
@@ -117,17 +108,25 @@ def pod_needs(
     *,
     cluster: Cluster = ANY_CLUSTER,
     is_admitted: bool = False,
+    owner: Requirements = (),
 ) -> PodNeeds:
     """What a pod, or pod template (metadata and spec), needs. Raises BadManifest.
 
-    `path` is where it stands in its document. `is_admitted` says that an API server's admission has
-    seen the pod and has resolved its runtime class.
+    `path` is where it stands in its document, `owner` the selector of the workload that makes it.
+    `is_admitted` says that an API server's admission has seen the pod and has resolved its runtime
+    class.
     """
     whole = Fields(pod, path)
     metadata = whole.fields("metadata")
     spec = whole.fields("spec")
     _refuse(metadata, spec, is_admitted)
     affinity = spec.fields("affinity").fields("nodeAffinity")
+    namespace = metadata.text("namespace") or cluster.namespace
+    volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=False)
+    between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=False)
+    if cluster.selectors is not None and not between.spread:
+        spread = default_spread(cluster.selectors, metadata, namespace, owner)
+        between = msgspec.structs.replace(between, spread=spread)
     klass = ClassSpec(
         demand=pod_requests(spec),
         selector=spec.pairs("nodeSelector"),
@@ -136,13 +135,8 @@ def pod_needs(
         profile=_profile(metadata),
         wishes=tuple(_node_wish(each) for each in affinity.each(PREFERRED)),
         features=_features(spec),
-        between=pod_between(
-            metadata,
-            spec,
-            metadata.text("namespace") or cluster.namespace,
-            cluster.namespaces,
-            is_held=False,
-        ),
+        between=_with_volumes(between, volumes),
+        places=tuple(volumes.places),
         unasked=pod_unasked(spec),
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
@@ -158,10 +152,17 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     namespace = metadata.text("namespace") or cluster.namespace
     taken = ClassSpec(demand=pod_requests(spec), unasked=pod_unasked(spec))
     try:
+        volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=True)
         between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
-        return _canonical(msgspec.structs.replace(taken, between=between), spec)
+        read = msgspec.structs.replace(taken, between=_with_volumes(between, volumes))
+        return _canonical(read, spec)
     except BadManifest:
         return _canonical(taken, spec)
+
+
+def _with_volumes(between: Between, volumes: PodVolumes) -> Between:
+    claims, disks = tuple(volumes.claims), tuple(volumes.disks)
+    return msgspec.structs.replace(between, claims=claims, disks=disks)
 
 
 def node_affinity(affinity: Fields) -> tuple[Term, ...] | None:
@@ -173,19 +174,11 @@ def node_affinity(affinity: Fields) -> tuple[Term, ...] | None:
     terms = required.each("nodeSelectorTerms")
     if not terms:
         raise BadManifest(required.at("nodeSelectorTerms"), "needs at least one term")
-    return tuple(_term(term) for term in terms)
+    return tuple(node_term(term) for term in terms)
 
 
 def _node_wish(fields: Fields) -> NodeWish:
-    return NodeWish(fields.integer("weight", 0, 1, 100), _term(fields.fields("preference")))
-
-
-def _term(term: Fields) -> Term:
-    term.refuse_unknown(("matchExpressions", "matchFields"))
-    return Term(
-        labels=tuple(requirement(each) for each in term.each("matchExpressions")),
-        fields=tuple(requirement(each) for each in term.each("matchFields")),
-    )
+    return NodeWish(fields.integer("weight", 0, 1, 100), node_term(fields.fields("preference")))
 
 
 def _features(spec: Fields) -> tuple[str, ...]:
@@ -198,17 +191,6 @@ def _features(spec: Fields) -> tuple[str, ...]:
     if spec.flag("hostNetwork") and spec.raw("hostUsers") is False:
         found.append("UserNamespacesHostNetworkSupport")
     return tuple(found)
-
-
-def requirement(fields: Fields) -> Requirement:
-    """One requirement on a label or field. Raises BadManifest."""
-    name = fields.text("operator")
-    try:
-        operator = Operator(name)
-    except ValueError:
-        known = ", ".join(Operator)
-        raise BadManifest(fields.at("operator"), f"{name!r} is none of {known}") from None
-    return Requirement(fields.text("key"), operator, fields.texts("values"))
 
 
 def toleration(fields: Fields) -> Toleration:
@@ -241,11 +223,6 @@ def _refuse(metadata: Fields, spec: Fields, is_admitted: bool) -> None:
         reason = "runtime classes are not known here: give overhead, nodeSelector and tolerations"
         raise unimplemented(spec.at("runtimeClassName"), reason)
     spec.fields("affinity").refuse_unknown(("nodeAffinity", "podAffinity", "podAntiAffinity"))
-    for volume in spec.each("volumes"):
-        for name in NODE_BOUND_VOLUMES:
-            if volume.raw(name) is not None:
-                reason = "volumes that only some nodes can mount are not supported yet"
-                raise unimplemented(volume.at(name), reason)
     _refuse_gangs(metadata, GANG_KEYS if is_admitted else (*GANG_KEYS, GROUP_KEY))
 
 

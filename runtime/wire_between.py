@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from cell.between import ANY_ADDRESS, Between, HostPort, PodTerm, PodWish, Selector, Spread
+from cell.between import (
+    ANY_ADDRESS,
+    Between,
+    Claim,
+    Disk,
+    HostPort,
+    PodTerm,
+    PodWish,
+    Selector,
+    Spread,
+)
 from cell.requirements import Requirement
 from godel.v1 import types_pb2 as pb
 from runtime.wire_requirements import requirement_message, requirement_of
@@ -25,6 +35,10 @@ def between_of(wire: pb.Between) -> Between:
         ports=tuple(
             HostPort(port.number, port.protocol or "TCP", port.address or ANY_ADDRESS)
             for port in wire.ports
+        ),
+        claims=tuple(Claim(each.driver, each.name, each.is_alone) for each in wire.claims),
+        disks=tuple(
+            Disk(each.kind, each.name, tuple(each.hosts), each.is_read_only) for each in wire.disks
         ),
     )
 
@@ -55,6 +69,16 @@ def between_message(between: Between) -> pb.Between:
         ports=[
             pb.HostPort(number=port.number, protocol=port.protocol, address=port.address)
             for port in between.ports
+        ],
+        claims=[
+            pb.Claim(name=each.name, driver=each.driver, is_alone=each.is_alone)
+            for each in between.claims
+        ],
+        disks=[
+            pb.Disk(
+                kind=each.kind, name=each.name, hosts=each.hosts, is_read_only=each.is_read_only
+            )
+            for each in between.disks
         ],
     )
 

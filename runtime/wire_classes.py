@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cell.classes import ClassSpec, NodeWish, Toleration, normalise
+from cell.classes import ALTERNATIVES_MAX, ClassSpec, NodeWish, Toleration, normalise
 from cell.reasons import Refusal, Status
-from cell.requirements import LABEL_BYTES_MAX, BadSpec, check_count
+from cell.requirements import LABEL_BYTES_MAX, BadSpec, Term, check_count
 from godel.v1 import types_pb2
 from runtime.grpc_status import Exhausted
 from runtime.wire_between import between_of
@@ -100,6 +100,12 @@ def class_spec(spec: types_pb2.ClassSpec) -> ClassSpec:
             ),
             features=tuple(spec.features),
             between=between_of(spec.between) if spec.HasField("between") else None,
+            places=tuple([_places(f"places[{i}]", each) for i, each in enumerate(spec.places)]),
             unasked=tuple(spec.unasked.items()),
         )
     )
+
+
+def _places(field: str, wire: types_pb2.Affinity) -> tuple[Term, ...]:
+    check_count(field, len(wire.terms), ALTERNATIVES_MAX)
+    return tuple([term_of(f"{field}[{i}]", term) for i, term in enumerate(wire.terms)])

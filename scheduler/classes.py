@@ -11,18 +11,21 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, counted, decode, demanded
+from cell.between import NOTHING
+from cell.classes import RESOURCES_MAX, UNASKED, ClassSpec, NodeWish, counted, decode, demanded
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticMask, StaticNodes, StaticRules, rules_of
 from cell.messages import ClassDef
-from scheduler.framework.profiles import FUSED_COUNT, Profile
+from scheduler.framework.profiles import FUSED_COUNT, WISHED_COUNT, Profile
+from scheduler.gains import Gains
 from scheduler.kernels.layout import ABSENT, Classes, copy_corner
 from scheduler.tables import Resources
 
 ENTRIES_MAX = RESOURCES_MAX + 1 + len(UNASKED)
 """A class's resources, the pod slot, and what scores alone count."""
 MASKS_MAX = 512
-"""Static masks kept, one byte per node each; beyond it all are computed again when asked for."""
+"""Static masks, and gains, that are kept: seven bytes per node in all; beyond it all are computed
+again when asked for."""
 
 
 class ClassTable:
@@ -40,6 +43,7 @@ class ClassTable:
         self._statics = StaticNodes()
         self._neighbours = Neighbours(self._statics)
         self._masks: dict[StaticRules, StaticMask] = {}
+        self._gains: dict[tuple[StaticRules, tuple[NodeWish, ...], str], Gains] = {}
         self.columns = _columns(64)
 
     def intern(self, encoded: bytes) -> int:
@@ -53,7 +57,7 @@ class ClassTable:
     def follow(self, statics: StaticNodes, neighbours: Neighbours) -> None:
         """A new session's nodes and residents: masks and counters begin anew."""
         self._statics, self._neighbours = statics, neighbours
-        self._masks = {}
+        self._masks, self._gains = {}, {}
         for klass, spec in enumerate(self.specs):
             neighbours.learn(klass, spec)
 
@@ -63,6 +67,9 @@ class ClassTable:
         if neighbours.is_needed:
             neighbours.prepare(klasses)
             self.columns.has_checks[klasses] = [neighbours.has_checks(k) for k in klasses]
+            has = np.array([neighbours.has_wishes(k) for k in klasses], np.bool_).reshape(-1, 2)
+            counts = has & (self.columns.wish_weights[klasses] > 0)
+            self.columns.has_wishes[klasses] = counts.any(axis=1)
 
     def mask(self, klass: int) -> StaticMask:
         """The class's static mask, shared by all classes with the same rules."""
@@ -73,6 +80,18 @@ class ClassTable:
                 self._masks.clear()
             mask = self._masks[rules] = StaticMask(self._statics, rules)
         return mask
+
+    def gains(self, klass: int) -> Gains:
+        """What nodes the class prefers; shared by all classes that are alike in it."""
+        mask, spec, profile = self.mask(klass), self.specs[klass], self.profiles[klass]
+        assert profile is not None
+        key = (mask.rules, spec.wishes, profile.name)
+        gains = self._gains.get(key)
+        if gains is None:
+            if len(self._gains) >= MASKS_MAX:
+                self._gains.clear()
+            gains = self._gains[key] = Gains(self._statics, mask, spec, profile.statics)
+        return gains
 
     def resolve(self) -> None:
         """Look again for resources that were absent.
@@ -99,6 +118,8 @@ class ClassTable:
         profile = self._known_profiles.get(spec.profile)
         self.profiles.append(profile)
         self.columns.weights[klass] = profile.weights(spec) if profile else 0
+        self.columns.wish_weights[klass] = profile.wish_weights() if profile else 0
+        self.columns.is_wishing[klass] = bool(profile) and _is_wishing(spec, self.columns, klass)
         self.columns.is_hooked[klass] = profile is not None and not profile.is_fused
         demand, unasked = dict(spec.demand), dict(spec.unasked)
         self.columns.scored[klass] = [
@@ -147,6 +168,14 @@ class StreamClasses:
         return ours
 
 
+def _is_wishing(spec: ClassSpec, columns: Classes, klass: int) -> bool:
+    """Whether the class itself has wishes about others that its profile heeds."""
+    between = spec.between or NOTHING
+    pull, even = (columns.wish_weights[klass] > 0).tolist()
+    is_spread = any(not each.is_required for each in between.spread)
+    return bool((pull and between.wishes) or (even and is_spread))
+
+
 def _columns(size: int) -> Classes:
     return Classes(
         entries=np.zeros(size, np.int32),
@@ -157,4 +186,7 @@ def _columns(size: int) -> Classes:
         weights=np.zeros((size, FUSED_COUNT)),
         is_hooked=np.zeros(size, np.bool_),
         has_checks=np.zeros(size, np.bool_),
+        has_wishes=np.zeros(size, np.bool_),
+        is_wishing=np.zeros(size, np.bool_),
+        wish_weights=np.zeros((size, WISHED_COUNT), np.int64),
     )

@@ -70,28 +70,29 @@ class Hooked:
                 out.short[unit] = lo
         progress[UNIT] += 1
 
-    def keys(
-        self, klass: int, mask: NDArray[np.bool_], nodes: NDArray[np.int64]
-    ) -> NDArray[np.int32]:
-        """The class's keys for distinct nodes, by its plugins' hooks; `mask` is theirs by node."""
+    def keys(self, slots: Slots, slot: int, nodes: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The keys of a slot's class for distinct nodes, by its plugins' hooks."""
+        klass, is_wishing = int(slots.klass[slot]), int(slots.is_wishing[slot])
+        gain = slots.gain[slot, nodes].astype(np.int64)
         profile = self._classes.profiles[klass]
         assert profile is not None
         tables, columns = self._tables, self._classes.columns
         spec, view = self._classes.specs[klass], self.view(nodes)
-        feasible = mask[nodes]
+        feasible = gain >= 0
         for j in range(columns.entries[klass]):
             feasible &= view.free[columns.resource[klass, j]] >= columns.amount[klass, j]
         for plugin in profile.filters:
             narrowed = feasible.copy()
             plugin.filter(view, spec, narrowed)
             feasible &= narrowed
-        total = np.zeros(len(nodes), np.int64)
+        total = gain
         for scorer, weight in profile.scores:
             score = np.zeros(len(nodes), np.int64)
             if scorer.is_about(spec):
                 scorer.score(view, spec, feasible, score)
             total += weight * np.clip(score, 0, SCORE_MAX)
-        keys = tables.columns.base[nodes] + (np.minimum(total, TOTAL_MAX) << TIE_BITS)
+        keys = tables.columns.base[is_wishing, nodes]
+        keys = keys + (np.minimum(total, TOTAL_MAX) << (TIE_BITS + is_wishing))
         return np.where(feasible, keys, UNFIT).astype(np.int32)
 
     def view(self, nodes: NDArray[np.int64]) -> View:
@@ -135,14 +136,16 @@ class Hooked:
             nodes = np.array([pin] if pin >= 0 else [], np.int64)
             progress[SPENT] += HOOK_NS
             klass = int(rows.klass[row])
-            keys = self.keys(klass, slots.mask[slot], nodes)
+            keys = self.keys(slots, slot, nodes)
             is_refused = pin >= 0 and self._tables.neighbours.reason(klass, pin)
             if is_refused:
                 return NOT_FOUND
             return pin if np.any(keys != UNFIT) else NOT_FOUND
         progress[SPENT] += self._catch_up(slots, slot, limits)
-        if self._classes.columns.has_checks[rows.klass[row]]:
-            best = best_beside(self._tables.neighbours.columns, slots, slot, limits.nodes)
+        klass, classes = int(rows.klass[row]), self._classes.columns
+        if classes.has_checks[klass] or classes.has_wishes[klass]:
+            counts = self._tables.neighbours.columns
+            best = best_beside(counts, classes, slots, slot, limits.nodes)
         else:
             best = int(slots.tops[slot, : limits.nodes // BLOCK].max(initial=UNFIT))
         return NOT_FOUND if best == UNFIT else node_of(best, self._tables.columns.ties)
@@ -156,7 +159,7 @@ class Hooked:
         else:
             nodes = np.unique(ring[np.arange(head - lag, head) & (len(ring) - 1)]).astype(np.int64)
         if len(nodes):
-            slots.keys[slot, nodes] = self.keys(int(slots.klass[slot]), slots.mask[slot], nodes)
+            slots.keys[slot, nodes] = self.keys(slots, slot, nodes)
             blocks = np.unique(nodes // BLOCK)
             slots.tops[slot, blocks] = slots.keys[slot].reshape(-1, BLOCK)[blocks].max(axis=1)
         slots.seen[slot] = head

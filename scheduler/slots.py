@@ -1,8 +1,8 @@
 """Slots: where keys of the classes in use are kept. Given as classes come, taken from the longest
 unused.
 
-`placement` asks before each call of a kernel; what must hold is that a slot's mask is up to date
-and that `seen` says up to which change its keys are.
+`placement` asks before each call of a kernel; what must hold is that a slot's gains are up to
+date and that `seen` says up to which change its keys are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.classes import ClassTable
+from scheduler.gains import REFUSED, Gains
 from scheduler.kernels.layout import BLOCK, GIVE_NS, NO_SLOT, Slots, copy_corner
 from scheduler.tables import NodeTables
 
@@ -27,9 +28,11 @@ class ClassSlots:
         self._classes = classes
         self._slot_of = np.full(64, NO_SLOT, np.int32)
         self._used_at = np.zeros(slots_max, np.int64)
-        self._mask_at = np.zeros(slots_max, np.int64)
+        self._read_at = np.zeros(slots_max, np.int64)
+        self._tops: list[tuple[int, ...]] = [()] * slots_max
+        """What the slot's gains are normalised by."""
         self._filled = 0
-        self.columns = _slots(1, len(tables.columns.base))
+        self.columns = _slots(1, tables.columns.base.shape[1])
 
     def hold(self, klass: NDArray[np.int32], call: int) -> tuple[NDArray[np.int32], int]:
         """Slot per row for at most `slots_max` classes, and what it cost.
@@ -46,18 +49,26 @@ class ClassSlots:
                 self._give(number, call)
         held = self._slot_of[present]
         changes = self._tables.statics.changes
-        is_stale = (held != NO_SLOT) & (self._mask_at[held] != changes)
+        is_stale = (held != NO_SLOT) & (self._read_at[held] != changes)
         for number in present[is_stale].tolist():
             slot = self._slot_of[number]
-            mask = self._classes.mask(number).read()
-            self.columns.mask[slot, : len(mask)] = mask
-            self._mask_at[slot] = changes
+            self._follow_gains(slot, self._classes.gains(number))
+            self._read_at[slot] = changes
         return self._slot_of[klass], len(fresh) * GIVE_NS
+
+    def _follow_gains(self, slot: int, gains: Gains) -> None:
+        """The slot's gains as nodes are; keys begin anew where more changed than the nodes."""
+        read = gains.read()
+        self.columns.gain[slot, : len(read)] = read
+        is_wishing = gains.is_wishing or self._classes.columns.is_wishing[self.columns.klass[slot]]
+        if self._tops[slot] != gains.tops or self.columns.is_wishing[slot] != is_wishing:
+            self._tops[slot], self.columns.is_wishing[slot] = gains.tops, is_wishing
+            self.columns.seen[slot] = NEVER
 
     def _follow(self) -> None:
         """Follow growth of the tables, and of what classes can demand."""
-        if self.columns.keys.shape[1] != len(self._tables.columns.base):
-            self.columns = _slots(len(self.columns.klass), len(self._tables.columns.base))
+        if self.columns.keys.shape[1] != self._tables.columns.base.shape[1]:
+            self.columns = _slots(len(self.columns.klass), self._tables.columns.base.shape[1])
             self._slot_of[:] = NO_SLOT
             self._filled = 0
         if len(self._slot_of) < len(self._classes.specs):
@@ -80,8 +91,9 @@ class ClassSlots:
         self._slot_of[klass] = slot
         self.columns.klass[slot] = klass
         self.columns.seen[slot] = NEVER
-        self.columns.mask[slot] = False
-        self._mask_at[slot] = -1
+        self.columns.gain[slot] = REFUSED
+        self._read_at[slot] = -1
+        self._tops[slot] = ()
         self._used_at[slot] = call
 
 
@@ -90,7 +102,8 @@ def _slots(size: int, nodes: int) -> Slots:
         klass=np.zeros(size, np.int32),
         keys=np.full((size, nodes), -1, np.int32),
         tops=np.full((size, nodes // BLOCK), -1, np.int32),
-        mask=np.zeros((size, nodes), np.bool_),
+        gain=np.full((size, nodes), REFUSED, np.int16),
+        is_wishing=np.zeros(size, np.bool_),
         seen=np.full(size, NEVER, np.int64),
         refused_at=np.zeros(size, np.int64),
     )

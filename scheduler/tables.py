@@ -66,7 +66,7 @@ class NodeTables:
     def __init__(self, resources: Resources, ties: Ties) -> None:
         self.resources = resources
         self.statics = StaticNodes()
-        self.neighbours = Neighbours(self.statics)
+        self.neighbours = Neighbours(self.statics, is_scoring=True)
         self.neighbours.assumed = self._assumed
         self.term = 0
         """The binder's."""
@@ -116,7 +116,7 @@ class NodeTables:
             self._stream_resources = np.concatenate(
                 [self._stream_resources, np.array(added, np.int64)]
             )
-            self._reserve(len(self.columns.base))
+            self._reserve(self.columns.base.shape[1])
         touched = [
             self._apply_specs(state.specs),
             self._apply_use(state.use),
@@ -209,7 +209,7 @@ class NodeTables:
         self.columns = self._grown_columns(size, width, is_first=held == 0)
 
     def _grown_columns(self, size: int, width: int, *, is_first: bool) -> Nodes:
-        base = np.empty(size, np.int32)
+        base = np.empty((2, size), np.int32)
         ties = self._ties
         key_bases(0, ties.partition, ties.partitions, ties.column, base)
         old = _no_columns() if is_first else self.columns
@@ -243,7 +243,7 @@ class NodeTables:
 def _no_columns() -> Nodes:
     """Arrays of no nodes, to grow from."""
     flat, pair = np.zeros((0, 0), np.int64), np.zeros((2, 0))
-    return Nodes(flat, flat, pair, pair, flat, np.zeros(0, np.int32), flat[:0])
+    return Nodes(flat, flat, pair, pair, flat, np.zeros((2, 0), np.int32), flat[:0])
 
 
 def _grown(old: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

@@ -11,11 +11,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.classes import demanded
+from cell.classes import ClassSpec, demanded
 from cell.fit.pinned import pinned
 from cell.fit.static import verdicts
 from cell.reasons import Reason, text
 from scheduler.classes import ClassTable
+from scheduler.framework.plugin import View
+from scheduler.framework.profiles import WISHED_COUNT, Profile
 from scheduler.hooked import Hooked
 from scheduler.kernels.layout import ANYWHERE
 from scheduler.tables import NodeTables
@@ -97,17 +99,41 @@ def _scores(
     profile = classes.profiles[klass]
     if profile is None:
         return {}
-    view, spec = Hooked(tables, classes).view(rows), classes.specs[klass]
-    feasible = np.ones(len(rows), np.bool_)
     scores: dict[str, dict[str, int]] = {names[node]: {TOTAL: 0} for node in rows.tolist()}
-    for plugin, weight in profile.scores:
-        points = np.zeros(len(rows), np.int64)
-        if plugin.is_about(spec):
-            plugin.score(view, spec, feasible, points)
+    found = _hooked_points(Hooked(tables, classes).view(rows), classes.specs[klass], profile)
+    found += [(name, weight, each[rows]) for name, weight, each in classes.gains(klass).points()]
+    found += _wished_points(tables, klass, rows, profile)
+    for name, weight, points in found:
         for node, each in zip(rows.tolist(), points.tolist(), strict=True):
-            scores[names[node]][plugin.name] = each
+            scores[names[node]][name] = each
             scores[names[node]][TOTAL] += weight * each
     return scores
+
+
+def _hooked_points(
+    view: View, spec: ClassSpec, profile: Profile
+) -> list[tuple[str, int, NDArray[np.int64]]]:
+    """Name, weight and points of the scores that look at what is left of nodes."""
+    feasible = np.ones(len(view.names), np.bool_)
+    found = []
+    for plugin, weight in profile.scores:
+        points = np.zeros(len(view.names), np.int64)
+        if plugin.is_about(spec):
+            plugin.score(view, spec, feasible, points)
+        found.append((plugin.name, weight, points))
+    return found
+
+
+def _wished_points(
+    tables: NodeTables, klass: int, rows: NDArray[np.int64], profile: Profile
+) -> list[tuple[str, int, NDArray[np.int64]]]:
+    """The same of wishes between replicas; classes were looked around for."""
+    points = np.zeros((WISHED_COUNT, tables.count), np.int64)
+    if tables.neighbours.is_needed:
+        is_feasible = np.zeros(tables.count, np.bool_)
+        is_feasible[rows] = True
+        points[:] = tables.neighbours.points(klass, is_feasible)
+    return [(plugin.name, weight, points[plugin.wished, rows]) for plugin, weight in profile.wishes]
 
 
 def _names(tables: NodeTables, rows: NDArray[np.int64]) -> dict[int, str]:

@@ -20,7 +20,7 @@ from cell.link import Hello
 from cell.messages import Assign, ClassDef, NodeSpecs, NodeUse, ResidentRows, State
 from cell.requirements import Operator, Requirement, Term
 from cell.unit import NO_PIN, Assignments
-from scheduler.config import SchedulerConfig
+from scheduler.config import PluginConfig, Plugins, SchedulerConfig
 from scheduler.core import SchedulerCore
 from scheduler.framework.plugin import FilterPlugin, Plugin, View
 
@@ -49,7 +49,10 @@ class Nothing(FilterPlugin):
 def warm_up() -> None:
     """Compile or load every kernel of a scheduler; returns when all are ready."""
     registry: dict[str, type[Plugin]] = {Nothing.name: Nothing}
-    profiles = {HOOKED_PROFILE: {Nothing.name: 0, "least": 1, "most": 1, "balanced": 1}}
+    shape = {"shape": [{"utilization": 50, "score": 5}]}
+    ratio = PluginConfig(1, shape)
+    plugins: Plugins = {Nothing.name: 0, "least": 1, "most": 1, "balanced": 1, "ratio": ratio}
+    profiles = {HOOKED_PROFILE: plugins}
     core = SchedulerCore("warm-up", 0, 1, SchedulerConfig(profiles=profiles), registry)
     core.handle(0, PeerUp("binder", Hello(name="binder", role="binder")))
     core.handle(0, PeerUp("dispatcher", Hello(name="dispatcher", role="dispatcher")))

@@ -12,11 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cell.fit.counters import NODE, Check, Counter, Eligible
+from cell.between import Claim
+from cell.fit.counters import EVERYWHERE, NODE, Check, Counter, Eligible
 from cell.fit.counting import Counts, enroll
 from cell.fit.labels import ABSENT, attracted, selected
 from cell.fit.spans import Entry, Spans
 from cell.fit.static import StaticNodes
+from cell.fit.volume_columns import VolumeColumns
+from cell.fit.volumes import Attached
+from cell.fit.wish_columns import WishColumns
+from cell.fit.wishes import Wishes
 
 SPARE_MIN = 8
 """Domains of a key for values to come: so many at least, or one in SPARE_IN."""
@@ -28,7 +33,8 @@ Rows = NDArray[np.int64]
 class CountColumns:
     """See the module. `counts` is what kernels read; it is another one after each growth."""
 
-    def __init__(self, statics: StaticNodes) -> None:
+    def __init__(self, statics: StaticNodes, seats: int = 0) -> None:
+        """`seats`: volumes that residents have attached, each as often as it is used."""
         self._statics = statics
         self.nodes = len(statics.names)
         """Nodes that there is room for."""
@@ -43,7 +49,14 @@ class CountColumns:
         """Entries of the pools."""
         self._moves = Spans(np.int32, np.int32)
         self._checks = Spans(np.uint8, np.int32, np.int64, np.int64, np.int64)
-        self.counts = _no_counts(self.nodes)
+        self._volumes = VolumeColumns(statics, seats)
+        self._wishes = WishColumns()
+        self.counts = _no_counts(self.nodes, self._volumes, self._wishes)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether more volumes are attached than there is good room for."""
+        return self._volumes.is_crowded
 
     def add(self, counter: Counter) -> None:
         """The next counter, which has counted nobody yet."""
@@ -57,6 +70,10 @@ class CountColumns:
         counts = self.counts
         counts.key[number], counts.at[number], counts.row[number] = key, at, row
         counts.is_leaving_counted[number] = counter.is_leaving_counted
+        counts.limit_row[number] = -1
+        if isinstance(counter, Attached):
+            counts.limit_row[number] = self._volumes.add(counter.driver, number)
+            self.counts = counts._replace(**self._volumes.fields)
         if row >= 0:
             domains = counts.domain[key][counts.eligible[row]]
             counts.members[at : at + size] = np.bincount(domains, minlength=size + 1)[:size]
@@ -78,13 +95,11 @@ class CountColumns:
 
     def put_checks(self, klass: int, checks: list[Check], numbers: dict[Counter, int]) -> None:
         """The conditions of the class, in order."""
-        self._checks.put(
-            klass,
-            [
-                (int(c.reason), numbers[c.counter], int(c.is_self), c.skew_max, c.domains_min)
-                for c in checks
-            ],
-        )
+        entries: list[Entry] = []
+        for c in checks:
+            limits = self._volumes.want(c.volumes) if c.volumes else (c.skew_max, c.domains_min)
+            entries.append((int(c.reason), numbers[c.counter], int(c.is_self), *limits))
+        self._checks.put(klass, entries)
         kind, counter, itself, skew, least = self._checks.columns
         self.counts = self.counts._replace(
             check_at=self._checks.at,
@@ -95,7 +110,18 @@ class CountColumns:
             check_skew=skew,
             check_least=least,
             check_floor=np.zeros_like(least),
+            **self._volumes.fields,
         )
+
+    def put_uses(self, klass: int, claims: tuple[Claim, ...]) -> None:
+        """The volumes of the class."""
+        self._volumes.put_uses(klass, claims)
+        self.counts = self.counts._replace(**self._volumes.fields)
+
+    def put_wishes(self, klass: int, wishes: Wishes, numbers: dict[Counter, int]) -> None:
+        """What the class wishes of others, and they of it."""
+        self._wishes.put(klass, wishes, numbers, self._key)
+        self.counts = self.counts._replace(**self._wishes.fields)
 
     def map_nodes(self, nodes: Rows) -> bool:
         """Look again where these are and in which rows they count; False if there is no room for a
@@ -103,11 +129,12 @@ class CountColumns:
         counts = self.counts
         enroll(counts, self._counters, nodes, -1)
         for name, key in self._keys.items():
-            if name != NODE and not self._map(name, key, nodes):
+            if name not in (NODE, EVERYWHERE) and not self._map(name, key, nodes):
                 return False
         for which, row in self._eligible.items():
             counts.eligible[row, nodes] = self._is_eligible(which, nodes)
         enroll(counts, self._counters, nodes, 1)
+        self._volumes.map_nodes(nodes)
         return True
 
     def _key(self, name: str) -> int:
@@ -116,8 +143,8 @@ class CountColumns:
             return key
         key, known = len(self._keys), np.arange(self._statics.count)
         self._keys[name] = key
-        size = self.nodes
-        if name != NODE:
+        size = self.nodes if name == NODE else 1
+        if name not in (NODE, EVERYWHERE):
             column = self._statics.labels.column(self._statics.strings.intern(name))
             values = len(np.unique(column[known]))
             size = values + max(SPARE_MIN, values // SPARE_IN)
@@ -125,10 +152,10 @@ class CountColumns:
         self.counts.sizes[key] = size
         self._domain_of.append(np.full(0, -1, np.int32))
         self._used.append(0)
-        widest = int(self.counts.sizes.max()) + 1
-        self.counts = self.counts._replace(bad=np.zeros((len(self.counts.sizes), widest), np.uint8))
-        if name == NODE:
-            self.counts.domain[key] = np.arange(self.nodes)
+        scratch = len(self.counts.sizes), int(self.counts.sizes.max()) + 1
+        self.counts = self.counts._replace(bad=np.zeros(scratch, np.uint8), worth=np.zeros(scratch))
+        if name in (NODE, EVERYWHERE):
+            self.counts.domain[key] = np.arange(self.nodes) if name == NODE else 0
         else:
             self.counts.domain[key] = size
             self._map(name, key, known)
@@ -175,7 +202,7 @@ class CountColumns:
 
     def _grow(self, names: tuple[str, ...], length: int) -> None:
         """Columns with room for `length` along their first axis."""
-        grown = {}
+        grown: dict[str, Any] = {}
         for name in names:
             old: NDArray[Any] = getattr(self.counts, name)
             if length > len(old):
@@ -186,11 +213,11 @@ class CountColumns:
             self.counts = self.counts._replace(**grown)
 
 
-_PER_COUNTER = ("key", "at", "total", "is_leaving_counted", "row")
+_PER_COUNTER = ("key", "at", "total", "is_leaving_counted", "row", "limit_row")
 _PER_DOMAIN = ("pool", "members")
 
 
-def _no_counts(nodes: int) -> Counts:
+def _no_counts(nodes: int, volumes: VolumeColumns, wishes: WishColumns) -> Counts:
     small, large, bits = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
     return Counts(
         domain=np.zeros((0, nodes), np.int32),
@@ -215,6 +242,13 @@ def _no_counts(nodes: int) -> Counts:
         check_skew=large,
         check_least=large,
         check_floor=large,
+        limit_row=small,
+        **volumes.fields,
+        **wishes.fields,
         bad=np.zeros((0, 0), np.uint8),
         why=np.zeros(nodes, np.uint8),
+        worth=np.zeros((0, 0)),
+        pull=np.zeros(nodes, np.int64),
+        even=np.zeros(nodes, np.int64),
+        cost=np.zeros(nodes),
     )

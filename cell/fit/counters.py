@@ -15,6 +15,8 @@ from cell.reasons import Reason
 
 NODE = ""
 """Key of counters whose domains are the nodes themselves."""
+EVERYWHERE = "*"
+"""Key of counters with one domain, which all nodes are in."""
 
 
 class Eligible(msgspec.Struct, frozen=True):
@@ -71,3 +73,5 @@ class Check(msgspec.Struct, frozen=True):
     """Whether the replica would count itself."""
     skew_max: int = 0
     domains_min: int = 0
+    volumes: tuple[str, ...] = ()
+    """Volumes that a node has to attach, unless it has them already."""

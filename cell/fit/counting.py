@@ -17,12 +17,28 @@ from cell.jit import bare_njit
 I64 = NDArray[np.int64]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
+F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
 R_PORT, R_AFFINITY, R_ANTI_AFFINITY, R_HELD, R_SPREAD = 30, 31, 32, 33, 34
+R_CLAIM, R_DISK, R_VOLUMES = 37, 38, 39
 """Kinds of checks: the `cell.reasons.Reason` they refuse with, as numba reads it; a test compares
 them."""
 _MANY = 1 << 62
+
+
+class Seats(NamedTuple):
+    """Which volumes a node has attached, and for how many residents: open addressing, never full.
+
+    An entry stays when nobody is left, until the table is made anew.
+    """
+
+    key: I64
+    """[entry]: node and volume, 0 for none."""
+    users: I64
+    """[entry]"""
+    filled: I64
+    """[1]: entries in use."""
 
 
 class Counts(NamedTuple):
@@ -68,20 +84,60 @@ class Counts(NamedTuple):
     """Domains without which a spread constraint's minimum is 0."""
     check_floor: I64
     """Scratch: the minimum as `look` found it."""
+    wanted: I64
+    """[check's volumes ...]: what `check_skew` to `check_least` of an R_VOLUMES check delimit."""
+    limits: I64
+    """[row, node]: volumes of a driver that the node can attach, -1 for any number."""
+    limit_row: I32
+    """[counter]: its row in `limits`, -1 where it is no driver's."""
+    use_at: I32
+    """[klass]: its first entry below."""
+    use_count: I32
+    """[klass]"""
+    use_counter: I32
+    use_volume: I64
+    seats: Seats
+    pull_at: I32
+    """[klass]: its first entry below: wishes to be near some others, or far from them."""
+    pull_count: I32
+    """[klass]"""
+    pull_counter: I32
+    pull_weight: I64
+    even_at: I32
+    """[klass]: its first entry below: wishes to be spread."""
+    even_count: I32
+    """[klass]"""
+    even_counter: I32
+    even_label: I32
+    """The key whose label a node needs to have a domain."""
+    even_skew: I64
+    even_needed: Bits
+    """Whether nodes without the label are ignored."""
     bad: U8
     """[key, domain]: scratch."""
     why: U8
+    """[node]: scratch."""
+    worth: F64
+    """[key, domain]: scratch."""
+    pull: I64
+    """[node]: scratch."""
+    even: I64
+    """[node]: scratch."""
+    cost: F64
     """[node]: scratch."""
 
 
 @bare_njit
 def move(counts: Counts, klass: int, node: int, replicas: int, leaving: int) -> None:
     """So many replicas of the class come to the node (negative: go), of which some are leaving."""
-    if klass >= len(counts.move_at):
-        return
-    begin = counts.move_at[klass]
-    for i in range(begin, begin + counts.move_count[klass]):
-        _count(counts, counts.move_counter[i], counts.move_weight[i], node, replicas, leaving)
+    if klass < len(counts.move_at):
+        begin = counts.move_at[klass]
+        for i in range(begin, begin + counts.move_count[klass]):
+            _count(counts, counts.move_counter[i], counts.move_weight[i], node, replicas, leaving)
+    if klass < len(counts.use_at):
+        begin = counts.use_at[klass]
+        for i in range(begin, begin + counts.use_count[klass]):
+            _attach(counts, counts.use_counter[i], counts.use_volume[i], node, replicas)
 
 
 @bare_njit
@@ -119,6 +175,46 @@ def enroll(counts: Counts, counters: int, nodes: I64, sign: int) -> None:
             domain = counts.domain[key, node]
             if domain != counts.sizes[key] and counts.eligible[row, node]:
                 counts.members[counts.at[counter] + domain] += sign
+
+
+@bare_njit
+def _seat(seats: Seats, volume: int, node: int) -> int:
+    """The entry of a volume on a node, or the free one where it would be."""
+    key = (np.int64(node) << 32) + volume + 1
+    last = len(seats.key) - 1
+    at = ((key * np.int64(-7046029254386353131)) >> 20) & last
+    while seats.key[at] != key and seats.key[at] != 0:
+        at = (at + 1) & last
+    return int(at)
+
+
+@bare_njit
+def _attach(counts: Counts, counter: int, volume: int, node: int, replicas: int) -> None:
+    """So many users more of a volume on a node (negative: fewer); counted while there is any."""
+    seats = counts.seats
+    at = _seat(seats, volume, node)
+    if seats.key[at] == 0:
+        if 8 * seats.filled[0] >= 7 * len(seats.key):
+            return
+        seats.key[at] = (np.int64(node) << 32) + volume + 1
+        seats.filled[0] += 1
+    before = seats.users[at]
+    seats.users[at] = before + replicas
+    counts.pool[counts.at[counter] + node] += int(before + replicas > 0) - int(before > 0)
+
+
+@bare_njit
+def _is_attachable(counts: Counts, i: int, counter: int, node: int) -> bool:
+    """Whether the node can attach what a check wants and the node has not attached yet."""
+    limit = counts.limits[counts.limit_row[counter], node]
+    if limit < 0:
+        return True
+    wanted = counts.pool[counts.at[counter] + node]
+    new = np.int64(0)
+    for j in range(counts.check_skew[i], counts.check_least[i]):
+        at = _seat(counts.seats, counts.wanted[j], node)
+        new += counts.seats.key[at] == 0 or counts.seats.users[at] <= 0
+    return bool(new == 0 or wanted + new <= limit)
 
 
 @bare_njit
@@ -234,15 +330,22 @@ def _is_passed(
         return bool(held > 0 or is_first)
     if kind == R_SPREAD:
         return bool(held + counts.check_self[i] - floor <= counts.check_skew[i])
+    if kind == R_VOLUMES:
+        return _is_attachable(counts, i, counter, domain)
     return bool(held == 0)
 
 
 @bare_njit
 def _judge_domains(counts: Counts, i: int, is_first: bool) -> None:
-    """As `_is_passed`, for all domains in one loop that vectorises."""
+    """As `_is_passed`, for all domains; in a loop that vectorises for all kinds but volumes."""
     counter, kind = counts.check_counter[i], counts.check_kind[i]
     key, at = counts.key[counter], counts.at[counter]
     size = counts.sizes[key]
+    if kind == R_VOLUMES:
+        for node in range(size):
+            if counts.bad[key, node] == 0 and not _is_attachable(counts, i, counter, node):
+                counts.bad[key, node] = kind
+        return
     least, most = np.int64(0), np.int64(0)
     if kind == R_AFFINITY:
         least, most = np.int64(-_MANY if is_first else 1), np.int64(_MANY)

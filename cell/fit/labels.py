@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from cell.fit.strings import Strings
 from cell.jit import njit
-from cell.requirements import Operator, Requirement, Term
+from cell.requirements import Operator, Requirement, Term, number
 
 ABSENT = -1
 """Value id of a key that the node does not have."""
-_INT64 = 1 << 63
+_FEW = 16
+"""Values that are compared one by one."""
 
 Ids = NDArray[np.int32]
 Rows = NDArray[np.int64]
@@ -126,15 +127,6 @@ def need_term(term: Term, strings: Strings) -> NeedTerm:
     )
 
 
-def number(text: str) -> int | None:
-    """A decimal int64 with optional sign, else None."""
-    digits = text[1:] if text[:1] in ("+", "-") else text
-    if not (digits.isascii() and digits.isdecimal()):
-        return None
-    value = int(text)
-    return value if -_INT64 <= value < _INT64 else None
-
-
 def selected(labels: NodeLabels, selector: tuple[tuple[int, int], ...], rows: Rows) -> Bits:
     """Whether the nodes have all labels of the selector."""
     held = np.ones(len(rows), np.bool_)
@@ -179,6 +171,8 @@ def _holds(need: NeedLabel, column: Ids, strings: Strings) -> Bits:
 
 
 def _is_one_of(column: Ids, values: tuple[int, ...]) -> Bits:
+    if len(values) > _FEW:
+        return np.isin(column, np.array(values, np.int32))
     found = np.zeros(len(column), np.bool_)
     for value in values:
         found |= column == value

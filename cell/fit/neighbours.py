@@ -25,6 +25,9 @@ from cell.fit.ports import port_checks
 from cell.fit.residents import BY_CLASS, BY_NODE, Residents
 from cell.fit.spread import spread_checks
 from cell.fit.static import StaticNodes, rules_of
+from cell.fit.volumes import Attached, volume_checks
+from cell.fit.weighing import weigh
+from cell.fit.wishes import Wanting, Wishes, wantings, wishes_of
 
 Rows = NDArray[np.int64]
 
@@ -32,7 +35,7 @@ Rows = NDArray[np.int64]
 class Neighbours:
     """See the module. `columns` is what kernels read; right after `prepare`."""
 
-    def __init__(self, statics: StaticNodes) -> None:
+    def __init__(self, statics: StaticNodes, *, is_scoring: bool = False) -> None:
         self.residents = Residents()
         self._statics = statics
         self._table = CountColumns(statics)
@@ -40,6 +43,10 @@ class Neighbours:
         self._counters: dict[Counter, int] = {}
         self._held: list[Holders] = []
         self._checks: dict[int, list[Check]] = {}
+        self._is_scoring = is_scoring
+        """Whether wishes matter: to who places, not to who only judges."""
+        self._wanted: list[Wanting] = []
+        self._wishes: dict[int, Wishes] = {}
         self._is_stale = False
         """Whether the columns have to be made anew."""
         self._changes = 0
@@ -65,21 +72,33 @@ class Neighbours:
             return
         self._is_stale |= known is not None or len(self.residents.of(BY_CLASS, _one(klass))) > 0
         self._checks.pop(klass, None)
+        self._wishes.pop(klass, None)
         if spec.between is None:
             del self._specs[klass]
             return
         self._specs[klass] = spec
         if not self._is_stale:
             self._table.put_moves(klass, _weights(self._counters, spec.between))
+            self._table.put_uses(klass, spec.between.claims)
         for counter in holders(spec.between):
             if counter not in self._counters:
                 self._held.append(counter)
                 self._count(counter)
                 self._check_all(counter)
+        for wanting in wantings(spec.between) if self._is_scoring else ():
+            if wanting not in self._counters:
+                self._wanted.append(wanting)
+                self._count(wanting)
+                self._wishes.clear()
 
     def has_checks(self, klass: int) -> bool:
         """Whether any rule between replicas says where the class may be."""
         return bool(self._checks_of(klass))
+
+    def has_wishes(self, klass: int) -> tuple[bool, bool]:
+        """Whether the class has wishes to be near others or far from them, and to be spread."""
+        wishes = self._wishes_of(klass)
+        return bool(wishes.pulls), bool(wishes.evens)
 
     def put(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
         """Residents as they are from now on: so many of a class on a node, some of them leaving."""
@@ -114,7 +133,8 @@ class Neighbours:
         self._follow_nodes()
         for klass in klasses:
             self._checks_of(klass)
-        if self._is_stale:
+            self._wishes_of(klass)
+        if self._is_stale or self._table.is_crowded:
             self._rebuild()
 
     def reasons(self, klass: int) -> NDArray[np.uint8]:
@@ -122,6 +142,14 @@ class Neighbours:
         why = np.zeros(self._statics.count, np.uint8)
         judge(self.columns, klass, len(why), why)
         return why
+
+    def points(self, klass: int, is_feasible: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+        """Per feasible node what wishes to be near others, and to be spread, give a prepared class:
+        0 to 100."""
+        columns, count = self.columns, len(is_feasible)
+        columns.why[:count] = 0
+        weigh(columns, klass, np.where(is_feasible, 0, -1).astype(np.int32), count)
+        return columns.pull[:count].copy(), columns.even[:count].copy()
 
     def reason(self, klass: int, node: int) -> int:
         """The same for one node."""
@@ -141,7 +169,7 @@ class Neighbours:
         checks: list[Check] = []
         if spec is not None and spec.between is not None:
             rules = rules_of(spec, self._statics.strings)
-            checks = port_checks(spec.between)
+            checks = port_checks(spec.between) + volume_checks(spec.between)
             checks += spread_checks(spec.between, rules)
             checks += affinity_checks(spec.between)
             checks += held_checks(self._held, spec.between)
@@ -149,6 +177,21 @@ class Neighbours:
             self._count(check.counter)
         self._put_checks(klass, checks)
         return checks
+
+    def _wishes_of(self, klass: int) -> Wishes:
+        known = self._wishes.get(klass)
+        if known is not None:
+            return known
+        spec, wishes = self._specs.get(klass), Wishes()
+        if self._is_scoring and spec is not None and spec.between is not None:
+            rules = rules_of(spec, self._statics.strings)
+            wishes = wishes_of(spec.between, self._wanted, rules)
+        for counter in wishes.counters:
+            self._count(counter)
+        self._wishes[klass] = wishes
+        if not self._is_stale:
+            self._table.put_wishes(klass, wishes, self._counters)
+        return wishes
 
     def _check_all(self, counter: Holders) -> None:
         """Let the classes that are meant by a new term, and that were looked at, mind it."""
@@ -172,6 +215,9 @@ class Neighbours:
         if self._is_stale:
             return
         self._table.add(counter)
+        if isinstance(counter, Attached):
+            self._count_volumes(counter)
+            return
         nodes, klasses = self.assumed()
         for klass, spec in self._specs.items():
             weight = counter.weight(spec.between) if spec.between is not None else 0
@@ -183,6 +229,17 @@ class Neighbours:
             count_all(self.columns, number, weight, *there)
             mine = nodes[klasses == klass]
             count_all(self.columns, number, weight, mine, np.ones_like(mine), np.zeros_like(mine))
+
+    def _count_volumes(self, counter: Attached) -> None:
+        """A driver's first volumes are its first class's own; who is there already is counted
+        with all others."""
+        assumed = set(self.assumed()[1].tolist())
+        for klass, spec in self._specs.items():
+            claims = spec.between.claims if spec.between is not None else ()
+            if any(each.driver == counter.driver for each in claims):
+                self._table.put_uses(klass, claims)
+                there = self.residents.of(BY_CLASS, _one(klass))
+                self._is_stale |= klass in assumed or len(there) > 0
 
     # Nodes change
 
@@ -218,18 +275,33 @@ class Neighbours:
     def _rebuild(self) -> None:
         """All columns afresh, from residents and nodes."""
         self._is_stale = False
-        self._table = CountColumns(self._statics)
+        self._table = CountColumns(self._statics, self._volumes_there())
         for counter in self._counters:
             self._table.add(counter)
         for klass, spec in self._specs.items():
             if spec.between is not None:
                 self._table.put_moves(klass, _weights(self._counters, spec.between))
+                self._table.put_uses(klass, spec.between.claims)
+        for klass, wishes in self._wishes.items():
+            self._table.put_wishes(klass, wishes, self._counters)
         for klass, checks in self._checks.items():
             self._table.put_checks(klass, checks, self._counters)
         held = self.residents
         move_all(self.columns, held.klass, held.node, held.count, held.leaving)
         nodes, klasses = self.assumed()
         move_all(self.columns, klasses, nodes, np.ones_like(nodes), np.zeros_like(nodes))
+
+    def _volumes_there(self) -> int:
+        """Volumes of residents, each as often as it is used, where any driver is counted."""
+        if not any(isinstance(counter, Attached) for counter in self._counters):
+            return 0
+        pairs = np.bincount(self.residents.klass)
+        using = (
+            (klass, len(spec.between.claims))
+            for klass, spec in self._specs.items()
+            if spec.between is not None and klass < len(pairs)
+        )
+        return 1 + sum(int(pairs[klass]) * claims for klass, claims in using)
 
 
 def _nobody() -> tuple[Rows, Rows]:

@@ -157,6 +157,7 @@ class StaticRules(msgspec.Struct, frozen=True):
     is_cordon_tolerated: bool
     features: tuple[int, ...] = ()
     """Keys of the labels that stand for what nodes declare."""
+    places: tuple[tuple[NeedTerm, ...], ...] = ()
 
 
 def rules_of(spec: ClassSpec, strings: Strings) -> StaticRules:
@@ -168,6 +169,7 @@ def rules_of(spec: ClassSpec, strings: Strings) -> StaticRules:
         tolerations=spec.tolerations,
         is_cordon_tolerated=is_cordon_tolerated(spec.tolerations),
         features=tuple(strings.intern(f"{FEATURE_PREFIX}{name}") for name in spec.features),
+        places=tuple(tuple(need_term(t, strings) for t in terms) for terms in spec.places),
     )
 
 
@@ -177,12 +179,22 @@ def verdicts(nodes: StaticNodes, rules: StaticRules, rows: Rows) -> list[tuple[R
         (Reason.UNSCHEDULABLE, ~nodes.is_cordoned[rows] | rules.is_cordon_tolerated),
         (Reason.TAINT, nodes.taints.tolerated(rules.tolerations, rows)),
         (Reason.NODE_SELECTOR, selected(nodes.labels, rules.selector, rows)),
-        (
-            Reason.NODE_AFFINITY,
-            attracted(nodes.labels, nodes.names, nodes.strings, rules.affinity, rows),
-        ),
+        (Reason.NODE_AFFINITY, _attracted(nodes, rules.affinity, rows)),
+        (Reason.VOLUME_PLACE, _reached(nodes, rules.places, rows)),
         (Reason.NODE_FEATURES, declared(nodes.labels, rules.features, rows)),
     ]
+
+
+def _attracted(nodes: StaticNodes, terms: tuple[NeedTerm, ...] | None, rows: Rows) -> Bits:
+    return attracted(nodes.labels, nodes.names, nodes.strings, terms, rows)
+
+
+def _reached(nodes: StaticNodes, places: tuple[tuple[NeedTerm, ...], ...], rows: Rows) -> Bits:
+    """Whether every volume of a class is, or can be, where each node is."""
+    held = np.ones(len(rows), np.bool_)
+    for terms in places:
+        held &= _attracted(nodes, terms, rows)
+    return held
 
 
 def passes(nodes: StaticNodes, rules: StaticRules, rows: Rows) -> Bits:

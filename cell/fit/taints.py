@@ -1,4 +1,5 @@
-"""Rule: a node's NoSchedule and NoExecute taints must be tolerated; PreferNoSchedule never filters.
+"""Rule: a node's NoSchedule and NoExecute taints must be tolerated; PreferNoSchedule never filters,
+its taints are counted.
 
 Equal lists of taints are one set: judged once per class, then looked up per node.
 """
@@ -57,6 +58,21 @@ class NodeTaints:
     def tolerated(self, tolerations: tuple[Toleration, ...], rows: NDArray[np.int64]) -> Bits:
         """Whether the nodes' taints are tolerated, per row."""
         judged = np.fromiter((is_tolerated(s, tolerations) for s in self.sets), np.bool_)
+        return judged[self.column[rows]]
+
+    def unwanted(
+        self, tolerations: tuple[Toleration, ...], rows: NDArray[np.int64]
+    ) -> NDArray[np.int16]:
+        """How many PreferNoSchedule taints of the nodes are not tolerated, per row."""
+        counts = (
+            sum(
+                taint.effect == "PreferNoSchedule"
+                and not any(tolerates(t, taint) for t in tolerations)
+                for taint in taints
+            )
+            for taints in self.sets
+        )
+        judged = np.fromiter(counts, np.int16)
         return judged[self.column[rows]]
 
     def _sweep(self) -> None:

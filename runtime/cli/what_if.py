@@ -78,18 +78,21 @@ def _lines(cluster: TrialCluster, *, is_placed: bool) -> Iterator[Line]:
 
     trial = Trial(cluster)
     names = [node.name for node in cluster.nodes]
-    for waiting in cluster.waiting:
+    for asked in cluster.waiting:
+        waiting = cluster.renewed(asked) if is_placed else asked
         if waiting.unit is None:
             yield _line(waiting.file, waiting.name, reasons={n: [waiting.refusal] for n in names})
         elif is_placed:
-            yield from _placed(trial, waiting)
+            yield from _placed(cluster, trial, waiting)
         else:
             yield from _judged(trial, waiting)
 
 
-def _placed(trial: Trial, waiting: Waiting) -> Iterator[Line]:
+def _placed(cluster: TrialCluster, trial: Trial, waiting: Waiting) -> Iterator[Line]:
     assert waiting.unit is not None
     for found in trial.place(waiting.unit):
+        if found.node:
+            cluster.placed(waiting.unit, found.node)
         name = waiting.replica(found.group, found.ordinal)
         yield _line(waiting.file, name, found.node, found.verdicts)
 

@@ -17,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cell.classes import ClassSpec
+from cell.fit.static import StaticNodes
 
 SCORE_MAX = 100
 """What one plugin gives at most, before its weight."""
+VALUE_MAX = (1 << 15) - 1
+"""Largest value that is normalised."""
+
+Values = NDArray[np.int16]
 
 
 class View(msgspec.Struct, frozen=True):
@@ -36,10 +41,19 @@ class View(msgspec.Struct, frozen=True):
     texts: list[str]
 
 
+class BadArgs(ValueError):
+    """Arguments of a plugin that cannot be used; `field` is the path of the culprit."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+
+
 class Plugin(ABC):
-    """Base of both kinds; one instance serves every class."""
+    """Base of all kinds; one instance serves every class of a profile."""
 
     name: ClassVar[str]
+    args_type: ClassVar[type[msgspec.Struct] | None] = None
+    """What its constructor takes, for a plugin with arguments; it may raise BadArgs."""
 
 
 class FilterPlugin(Plugin):
@@ -48,6 +62,28 @@ class FilterPlugin(Plugin):
     @abstractmethod
     def filter(self, view: View, spec: ClassSpec, feasible: NDArray[np.bool_]) -> None:
         """Clear the bits of nodes that the class must not use; bool [node]."""
+
+
+class StaticScorePlugin(Plugin):
+    """A preference that reads specs of nodes and the class alone, to be normalised: the largest
+    value among the nodes that the static rules allow gets SCORE_MAX.
+
+    It is kept per class and asked again for nodes whose spec changed.
+    """
+
+    is_reversed: ClassVar[bool] = False
+    """Whether the largest value is the worst."""
+
+    @abstractmethod
+    def values(self, nodes: StaticNodes, spec: ClassSpec, rows: NDArray[np.int64]) -> Values:
+        """Per row a value from 0 to VALUE_MAX."""
+
+
+class WishPlugin(Plugin):
+    """A preference about other replicas, compiled into the placing kernel (`cell.fit.weighing`)."""
+
+    wished: ClassVar[int]
+    """Index of its weight there."""
 
 
 class ScorePlugin(Plugin):

@@ -1,8 +1,9 @@
 """Keys: one int32 per (class, node): own partition first, then score, then tie; -1 if unfit.
 
-key = own partition (bit 30) | score (10 bits) | tie rank (20 bits). The rank is a permutation of
-node indices, seeded per scheduler, so that two schedulers rank equal nodes differently; it is
-inverted by arithmetic, so the largest key names its node.
+key = own partition (bit 30) | score (10 bits) | tie rank (20 bits). A class that prefers some nodes
+to others means it: its keys are score (10 bits) | own partition (bit 20) | tie rank. The rank is a
+permutation of node indices, seeded per scheduler, so that two schedulers rank equal nodes
+differently; it is inverted by arithmetic, so the largest key names its node.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scheduler.kernels.layout import (
     I32,
     I64,
     MEMORY,
+    U8,
     UNASKED_CPU,
     UNASKED_MEMORY,
     Classes,
@@ -34,8 +36,8 @@ TIE_BITS = 20
 TIE_MASK = (1 << TIE_BITS) - 1
 SCORE_MAX = (1 << 10) - 1
 """Largest sum of weighted scores."""
-OWN = 1 << 30
-"""Set in the keys of the own partition's nodes."""
+OWN = 1 << 30, 1 << TIE_BITS
+"""Set in the keys of the own partition's nodes, of a class without wishes and of one with them."""
 UNFIT = -1
 _CHUNK = 1024
 
@@ -61,10 +63,12 @@ def node_of(key: int, ties: I64) -> int:
 
 @bare_njit
 def key_bases(start: int, partition: int, partitions: int, ties: I64, base: I32) -> None:
-    """base[node] from `start` on = partition bit and tie rank."""
-    for node in range(start, len(base)):
-        own = OWN if node % partitions == partition else 0
-        base[node] = own | rank_of(node, ties[0], ties[1])
+    """base[0 | 1, node] from `start` on = partition bit and tie rank."""
+    for node in range(start, base.shape[1]):
+        is_own = node % partitions == partition
+        rank = rank_of(node, ties[0], ties[1])
+        base[0, node] = (OWN[0] if is_own else 0) | rank
+        base[1, node] = (OWN[1] if is_own else 0) | rank
 
 
 @bare_njit
@@ -115,9 +119,10 @@ def is_fitting(nodes: Nodes, classes: Classes, klass: int, node: int) -> bool:
 
 
 @bare_njit
-def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
-    """The key of a node that passes the mask, from the row-major copy."""
-    if not is_fitting(nodes, classes, klass, node):
+def key_of(nodes: Nodes, classes: Classes, slots: Slots, slot: int, node: int) -> int:
+    """The key of a node, from the row-major copy."""
+    klass, gain = slots.klass[slot], slots.gain[slot, node]
+    if gain < 0 or not is_fitting(nodes, classes, klass, node):
         return UNFIT
     row, weights = nodes.rows[node], classes.weights[klass]
     capacity, wide = float(row[CPU]), float(row[MEMORY])
@@ -133,7 +138,8 @@ def key_of(nodes: Nodes, classes: Classes, klass: int, node: int) -> int:
         classes.scored[klass],
         weights,
     )
-    return int(nodes.base[node] + (int(score) << TIE_BITS))
+    is_wishing = int(slots.is_wishing[slot])
+    return int(nodes.base[is_wishing, node] + ((int(score) + gain) << (TIE_BITS + is_wishing)))
 
 
 @bare_njit
@@ -145,27 +151,30 @@ def scan(nodes: Nodes, classes: Classes, slots: Slots, slot: int, count: int) ->
     klass = slots.klass[slot]
     for lo in range(0, count, _CHUNK):
         hi = min(lo + _CHUNK, count)
-        keys, mask = slots.keys[slot][lo:hi], slots.mask[slot][lo:hi]
+        keys, gain = slots.keys[slot][lo:hi], slots.gain[slot][lo:hi]
         for i in range(len(keys)):
-            keys[i] = np.int32(0) if mask[i] else np.int32(-1)
+            keys[i] = np.int32(gain[i])
         for j in range(classes.entries[klass]):
             free = nodes.free[classes.resource[klass, j]][lo:hi]
             amount = classes.amount[klass, j]
             for i in range(len(keys)):
                 keys[i] = keys[i] if free[i] >= amount else np.int32(-1)
-        _score(nodes, classes.scored[klass], classes.weights[klass], lo, hi, keys)
+        is_wishing = int(slots.is_wishing[slot])
+        _score(nodes, classes.scored[klass], classes.weights[klass], is_wishing, lo, hi, keys)
     for b in range(count // BLOCK):
         slots.tops[slot, b] = top_of(slots.keys[slot], b)
 
 
 @bare_njit
-def _score(nodes: Nodes, demand: F64, weights: F64, lo: int, hi: int, keys: I32) -> None:
-    """keys[i] >= 0 becomes the key of node lo + i."""
+def _score(
+    nodes: Nodes, demand: F64, weights: F64, is_wishing: int, lo: int, hi: int, keys: I32
+) -> None:
+    """keys[i] >= 0, which is the gain of node lo + i, becomes its key."""
     free_cpu, free_memory = nodes.free[CPU][lo:hi], nodes.free[MEMORY][lo:hi]
     cpu_capacity, memory_capacity = nodes.capacity[CPU][lo:hi], nodes.capacity[MEMORY][lo:hi]
     cpu_inverse, memory_inverse = nodes.inverse[CPU][lo:hi], nodes.inverse[MEMORY][lo:hi]
     cpu_beside, memory_beside = nodes.free[UNASKED_CPU][lo:hi], nodes.free[UNASKED_MEMORY][lo:hi]
-    base = nodes.base[lo:hi]
+    base, shift = nodes.base[is_wishing][lo:hi], np.int32(TIE_BITS + is_wishing)
     for i in range(len(keys)):
         score = score_of(
             cpu_capacity[i],
@@ -179,7 +188,7 @@ def _score(nodes: Nodes, demand: F64, weights: F64, lo: int, hi: int, keys: I32)
             demand,
             weights,
         )
-        key = np.int32(base[i] + (np.int32(score) << TIE_BITS))
+        key = np.int32(base[i] + ((np.int32(score) + keys[i]) << shift))
         keys[i] = key if keys[i] >= 0 else np.int32(-1)
 
 
@@ -194,11 +203,30 @@ def top_of(keys: I32, block: int) -> int:
 
 
 @bare_njit
+def best_wished(
+    keys: I32, why: U8, pull: I64, even: I64, weights: I64, is_wishing: bool, nodes: int
+) -> int:
+    """The largest key of feasible nodes with what wishes between replicas add to its score, made
+    as if the class were one that wishes; -1 for none.
+
+    It names its node as keys do, and may be beyond 32 bits.
+    """
+    best = np.int64(-1)
+    low = TIE_MASK | OWN[1] if is_wishing else TIE_MASK
+    for node in range(nodes):
+        key = np.int64(keys[node])
+        own = np.int64(0) if is_wishing else (key >> 30) << TIE_BITS
+        score = (key >> (TIE_BITS + 1)) if is_wishing else (key >> TIE_BITS) & SCORE_MAX
+        score += weights[0] * pull[node] + weights[1] * even[node]
+        whole = (score << (TIE_BITS + 1)) | own | (key & low)
+        best = max(best, whole if key >= 0 and why[node] == 0 else np.int64(-1))
+    return int(best)
+
+
+@bare_njit
 def repair(nodes: Nodes, classes: Classes, slots: Slots, slot: int, node: int) -> None:
     """One node's key afresh, and its block's maximum."""
-    key = UNFIT
-    if slots.mask[slot, node]:
-        key = key_of(nodes, classes, slots.klass[slot], node)
+    key = key_of(nodes, classes, slots, slot, node)
     old = slots.keys[slot, node]
     if key == old:
         return

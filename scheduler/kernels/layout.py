@@ -25,7 +25,9 @@ NO_SLOT = -1
 NO_ROW = -1
 
 I64 = NDArray[np.int64]
+I16 = NDArray[np.int16]
 I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
 F64 = NDArray[np.float64]
 Bits = NDArray[np.bool_]
 
@@ -44,7 +46,8 @@ class Nodes(NamedTuple):
     assumed: I64
     """[node, resource]: planned and not yet covered by the binder's stream."""
     base: I32
-    """[node]: partition bit and tie rank of the node's key."""
+    """[0 | 1, node]: partition bit and tie rank of the node's key, for classes that wish nothing,
+    and for those that do."""
     ties: I64
     """[3]: the permutation of ties: flip, factor, inverse factor."""
 
@@ -69,6 +72,12 @@ class Classes(NamedTuple):
     """[klass]: the profile has plugins that are not compiled into the kernel."""
     has_checks: Bits
     """[klass]: rules between replicas say where it may be; right for the classes being placed."""
+    has_wishes: Bits
+    """[klass]: wishes between replicas count; right for the classes being placed."""
+    wish_weights: I64
+    """[klass, pull | even]"""
+    is_wishing: Bits
+    """[klass]: it has wishes about other replicas itself."""
 
 
 class Slots(NamedTuple):
@@ -80,8 +89,10 @@ class Slots(NamedTuple):
     """[slot, node]: -1 where the class does not fit."""
     tops: I32
     """[slot, block]: the largest key of each block."""
-    mask: Bits
-    """[slot, node]: the static rules' answer."""
+    gain: I16
+    """[slot, node]: the static scores' weighted sum, -1 where the static rules refuse."""
+    is_wishing: Bits
+    """[slot]: its keys put the score before the partition."""
     seen: I64
     """[slot]"""
     refused_at: I64
@@ -159,6 +170,8 @@ BESIDE_NS = 4
 """Per node and replica, where rules between replicas have a say."""
 BESIDE_NODES_PER_TRY = 16
 """Judging a node by itself costs as much as judging so many at once."""
+WISH_NS = 12
+"""Per node and replica, where wishes between replicas count."""
 PLACE_NS = 60
 TOP_NS_SHIFT = 3
 """One per so many blocks (as a power of two), to look for the best block."""

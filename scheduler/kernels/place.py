@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from cell.fit.counting import Counts, judge, judge_node, judge_there, look, move
+from cell.fit.weighing import is_told_apart, weigh
 from cell.jit import bare_njit
-from scheduler.kernels.keys import is_fitting, node_of, repair, scan
+from scheduler.kernels.keys import best_wished, is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
     BESIDE_NODES_PER_TRY,
@@ -32,6 +33,7 @@ from scheduler.kernels.layout import (
     SPENT,
     TOP_NS_SHIFT,
     UNIT,
+    WISH_NS,
     Classes,
     Limits,
     Log,
@@ -128,13 +130,16 @@ def best_of(tops: I32, blocks: int) -> int:
 
 
 @bare_njit
-def best_beside(counts: Counts, slots: Slots, slot: int, count: int) -> int:
-    """The largest key of a slot among nodes that the rules between replicas allow.
+def best_beside(counts: Counts, classes: Classes, slots: Slots, slot: int, count: int) -> int:
+    """The largest key of a slot among nodes that the rules between replicas allow, and with what
+    wishes between replicas add to it.
 
     Only nodes with a larger key than the best so far are judged, and only blocks with such a node
     are looked at. Where almost all are refused it is cheaper to judge all at once.
     """
     keys, tops, klass = slots.keys[slot], slots.tops[slot], slots.klass[slot]
+    if classes.has_wishes[klass]:
+        return _best_of_all(counts, classes, slots, slot, count)
     is_first = look(counts, klass)
     left = count // BESIDE_NODES_PER_TRY
     best = np.int32(-1)
@@ -145,7 +150,7 @@ def best_beside(counts: Counts, slots: Slots, slot: int, count: int) -> int:
             if keys[node] <= best:
                 continue
             if left == 0:
-                return _best_of_all(counts, slots, slot, count)
+                return _best_of_all(counts, classes, slots, slot, count)
             left -= 1
             if judge_there(counts, klass, node, is_first) == 0:
                 best = keys[node]
@@ -153,11 +158,17 @@ def best_beside(counts: Counts, slots: Slots, slot: int, count: int) -> int:
 
 
 @bare_njit
-def _best_of_all(counts: Counts, slots: Slots, slot: int, count: int) -> int:
+def _best_of_all(counts: Counts, classes: Classes, slots: Slots, slot: int, count: int) -> int:
     """As `best_beside`. Nodes beyond those that are counted only fill the last block."""
-    keys, why = slots.keys[slot], counts.why
+    keys, why, klass = slots.keys[slot], counts.why, slots.klass[slot]
     count = min(count, len(why))
-    judge(counts, slots.klass[slot], count, why)
+    judge(counts, klass, count, why)
+    if classes.has_wishes[klass]:
+        weigh(counts, klass, keys, count)
+        is_wishing = slots.is_wishing[slot]
+        if is_wishing or is_told_apart(counts, keys, count):
+            pull, even, weights = counts.pull, counts.even, classes.wish_weights[klass]
+            return best_wished(keys, why, pull, even, weights, is_wishing, count)
     best = np.int32(-1)
     for node in range(count):
         key = keys[node] if why[node] == 0 else np.int32(-1)
@@ -180,7 +191,7 @@ def _place_pinned(
 ) -> None:
     """Up to `want` replicas more of a row on its pinned node."""
     slot, klass, node = rows.slot[row], rows.klass[row], rows.pin[row]
-    if node < 0 or not slots.mask[slot, node]:
+    if node < 0 or slots.gain[slot, node] < 0:
         return
     for _ in range(want):
         if not is_fitting(nodes, classes, klass, node):
@@ -216,9 +227,12 @@ def _place_row(
     progress[SPENT] += catch_up(nodes, classes, slots, log, slot, limits)
     blocks = limits.nodes // BLOCK
     for _ in range(want):
-        if classes.has_checks[slots.klass[slot]]:
-            best = best_beside(counts, slots, slot, limits.nodes)
+        klass = slots.klass[slot]
+        if classes.has_checks[klass] or classes.has_wishes[klass]:
+            best = best_beside(counts, classes, slots, slot, limits.nodes)
             progress[SPENT] += limits.nodes * BESIDE_NS
+            if classes.has_wishes[klass]:
+                progress[SPENT] += limits.nodes * WISH_NS
         else:
             best = best_of(slots.tops[slot], blocks)
         if best < 0:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from tests.oracle.clusters import cluster
+from tests.oracle.scores import pods_of, score_differences
 
 Line = dict[str, Any]
 SHOWN_MAX = 5
@@ -82,8 +83,13 @@ def _differing(step: str, ours: list[Line], theirs: list[Line]) -> list[Differen
     if len(by_pod) != len(ours):
         raise RuntimeError(f"{len(ours)} pods here, {len(by_pod)} there")
     found = []
+    pods = {file: pods_of(file) for file in {line["file"] for line in ours}}
     for line in ours:
         other = by_pod[line["file"], line["pod"]]
+        why = score_differences(line, other, pods[line["file"]][line["pod"]])
+        if why:
+            file, agreed = Path(line["file"]).name, tuple(line["feasible"])
+            found.append(Difference(file, line["pod"], step, agreed, agreed, "; ".join(why)))
         if line["feasible"] == other["feasible"]:
             continue
         nodes = sorted({*line["feasible"]} ^ {*other["feasible"]})

@@ -6,26 +6,36 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.oracle.storage import Storage
+from tests.oracle.wishes import add_wishes, make_easy
+
 Manifest = dict[str, Any]
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
-KEYS = ("zone", "kubernetes.io/hostname", "disk", "rack")
+KEYS = ("zone", "zone", "zone", "kubernetes.io/hostname", "kubernetes.io/hostname", "disk", "rack")
+FIELDS = ("volumes", "ports", "containers")
+"""Fields with odds of their own; `containers` stands for what they ask for."""
 NAMESPACES = ("default", "red", "blue")
-ODDS = 0.3
-"""Of each field of a pod that waits."""
+ODDS = (0.0, 0.0, 0.3, 0.6)
+"""Of each field of a pod: drawn for the whole cluster, so that few rules stand in the way of the
+others."""
 
 
 class Pods:
     """Makes pods for nodes of some names."""
 
-    def __init__(self, luck: Random, nodes: list[str]) -> None:
+    def __init__(self, luck: Random, nodes: list[str], storage: Storage) -> None:
         self._luck = luck
         self._nodes = nodes
+        self._storage = storage
         self._labels: dict[str, str] = {}
+        self._odds = {name: luck.choice(ODDS) for name in (*self._fields(), *FIELDS)}
 
     def running(self, number: int) -> Manifest:
         """A pod with its node, which may not be there any more, or which is being stopped."""
         made = self._pod(f"r{number}")
+        if self._luck.random() < 0.4:
+            add_wishes(self._luck, made["spec"])
         made["spec"]["nodeName"] = self._luck.choice([*self._nodes, *self._nodes, "gone"])
         if self._luck.random() < 0.15:
             made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
@@ -36,6 +46,10 @@ class Pods:
     def waiting(self, number: int) -> Manifest:
         """A pod that wants a node."""
         made, luck = self._pod(f"p{number}"), self._luck
+        if luck.random() < 0.5:
+            make_easy(luck, made["spec"])
+        if luck.random() < 0.6:
+            add_wishes(luck, made["spec"])
         if luck.random() < 0.05:
             made["spec"]["schedulingGates"] = [{"name": "g"}]
         if luck.random() < 0.2:
@@ -51,7 +65,7 @@ class Pods:
         }
         spec: Manifest = {"containers": [self._container() for _ in range(luck.choice((1, 1, 2)))]}
         for field, make in self._fields().items():
-            if luck.random() < ODDS:
+            if luck.random() < self._odds[field]:
                 made = make()
                 if made:
                     spec[field] = made
@@ -60,8 +74,11 @@ class Pods:
             if luck.random() < 0.5:
                 spec["hostUsers"] = False
         namespace = luck.choice(NAMESPACES)
-        metadata = {"name": name, "namespace": namespace, "labels": self._labels}
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        metadata = {"name": name, "namespace": namespace, "uid": name, "labels": self._labels}
+        made = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        if luck.random() < self._odds["volumes"]:
+            spec["volumes"] = self._storage.volumes_of(made)
+        return made
 
     def _fields(self) -> dict[str, Callable[[], Any]]:
         return {
@@ -81,12 +98,12 @@ class Pods:
         made: Manifest = {"name": f"c{luck.randrange(1 << 30)}", "image": "i"}
         resources: dict[str, Manifest] = {}
         for kind in ("requests", "limits"):
-            if luck.random() < 0.5:
+            if luck.random() < self._odds["containers"]:
                 resources[kind] = self._amounts()
         _make_equal(resources)
         if resources:
             made["resources"] = resources
-        if luck.random() < 0.25:
+        if luck.random() < self._odds["ports"]:
             made["ports"] = [self._port()]
         if luck.random() < 0.05:
             made["restartPolicy"] = "Never"

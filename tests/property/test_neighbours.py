@@ -10,13 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cell.between import Between, HostPort, PodTerm, Selector, Spread, is_meant, is_selected
+from cell.between import (
+    Between,
+    Claim,
+    Disk,
+    HostPort,
+    PodTerm,
+    Selector,
+    Spread,
+    is_meant,
+    is_selected,
+)
 from cell.classes import ClassSpec, normalise
 from cell.fit import count_columns
 from cell.fit.counting import move
 from cell.fit.neighbours import Neighbours, Rows
 from cell.fit.static import StaticNodes
-from cell.node import NodeSpec, Taint
+from cell.node import ATTACH_PREFIX, NodeSpec, Taint
 from cell.node import normalise as node_form
 from cell.reasons import Reason
 from cell.requirements import Operator, Requirement
@@ -37,6 +47,18 @@ SELECTORS: st.SearchStrategy[Selector] = st.one_of(
 TERMS = st.builds(PodTerm, KEYS, SELECTORS, st.sampled_from([None, ("n",), ("m", "n")]))
 SPREADS = st.builds(Spread, KEYS, st.integers(1, 2), SELECTORS, domains_min=st.integers(1, 3))
 PORTS = st.builds(HostPort, st.just(80), st.sampled_from(["TCP", "UDP"]))
+CLAIMS = st.builds(
+    Claim, st.sampled_from(["", "d", "e"]), st.sampled_from(["p", "q", "r"]), st.booleans()
+)
+DISKS = st.builds(
+    Disk,
+    st.just("rbd"),
+    st.sampled_from(["p", "q"]),
+    st.sampled_from([(), ("a",), ("a", "b"), ("b",)]),
+    st.booleans(),
+)
+LIMITS = {"d": 1, "e": 2}
+"""Volumes of each driver that nodes of a zone attach; the others any number."""
 
 
 def _class(namespace: str, app: str, **rules: object) -> ClassSpec:
@@ -52,6 +74,8 @@ CLASSES = st.builds(
     anti_affinity=st.lists(TERMS, max_size=2).map(tuple),
     spread=st.lists(SPREADS, max_size=2).map(tuple),
     ports=st.lists(PORTS, max_size=1).map(tuple),
+    claims=st.lists(CLAIMS, max_size=2).map(tuple),
+    disks=st.lists(DISKS, max_size=1).map(tuple),
 )
 BOOLS: st.SearchStrategy[bool] = st.booleans()
 STEPS = st.sampled_from(
@@ -181,7 +205,10 @@ def test_a_zone_that_no_node_counts_for_is_not_the_emptiest(changed: NodeSpec | 
 
 
 def _node(number: int, zone: str) -> NodeSpec:
-    labels = {"name": f"n{number}", **({"zone": zone} if zone else {})}
+    labels = {"name": f"n{number}"}
+    if zone:
+        limits = {f"{ATTACH_PREFIX}{driver}": str(limit) for driver, limit in LIMITS.items()}
+        labels |= {"zone": zone, **limits}
     return node_form(NodeSpec(f"n{number}", labels=tuple(labels.items())))
 
 
@@ -208,7 +235,23 @@ def _is_allowed(
             for term in between.anti_affinity
         )
         and all(_is_even(mine, each, node, labels, others) for each in mine.spread)
+        and not {c.name for c in mine.claims if c.is_alone}
+        & {claim.name for _, between, _ in others for claim in between.claims}
+        and not any(_clash(one, other) for one in mine.disks for b in here for other in b.disks)
+        and ("zone" not in labels[node] or all(_is_attached(mine, here, d) for d in LIMITS))
     )
+
+
+def _clash(one: Disk, other: Disk) -> bool:
+    are_apart = one.hosts and other.hosts and not {*one.hosts} & {*other.hosts}
+    is_same = one.name == other.name and not are_apart
+    return is_same and not (one.is_read_only and other.is_read_only)
+
+
+def _is_attached(mine: Between, here: list[Between], driver: str) -> bool:
+    there = {claim.name for each in here for claim in each.claims if claim.driver == driver}
+    wanted = {claim.name for claim in mine.claims if claim.driver == driver}
+    return wanted <= there or len(there | wanted) <= LIMITS[driver]
 
 
 Others = list[tuple[int, Between, bool]]
@@ -265,6 +308,9 @@ def test_kinds_of_checks_are_reasons() -> None:
         counting.R_ANTI_AFFINITY,
         counting.R_HELD,
         counting.R_SPREAD,
+        counting.R_CLAIM,
+        counting.R_DISK,
+        counting.R_VOLUMES,
     )
     assert kinds == (
         Reason.HOST_PORT,
@@ -272,4 +318,7 @@ def test_kinds_of_checks_are_reasons() -> None:
         Reason.POD_ANTI_AFFINITY,
         Reason.HELD_ANTI_AFFINITY,
         Reason.TOPOLOGY_SPREAD,
+        Reason.CLAIM_IN_USE,
+        Reason.DISK_IN_USE,
+        Reason.VOLUME_LIMIT,
     )

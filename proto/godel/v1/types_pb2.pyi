@@ -211,6 +211,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A topology spread constraint is not met."""
     REASON_NODE_FEATURES: _Reason.ValueType  # 35
     """The node does not declare a feature that is needed."""
+    REASON_VOLUME_PLACE: _Reason.ValueType  # 36
+    """A volume of the replica is not, and cannot be made, where the node is."""
+    REASON_CLAIM_IN_USE: _Reason.ValueType  # 37
+    """A claim that one replica at a time may use is in use."""
+    REASON_DISK_IN_USE: _Reason.ValueType  # 38
+    """A disk that a node mounts once is mounted there."""
+    REASON_VOLUME_LIMIT: _Reason.ValueType  # 39
+    """The node can attach no more volumes."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or waits. The argument's meaning is given per code; 0 where none is."""
@@ -287,6 +295,14 @@ REASON_TOPOLOGY_SPREAD: Reason.ValueType  # 34
 """A topology spread constraint is not met."""
 REASON_NODE_FEATURES: Reason.ValueType  # 35
 """The node does not declare a feature that is needed."""
+REASON_VOLUME_PLACE: Reason.ValueType  # 36
+"""A volume of the replica is not, and cannot be made, where the node is."""
+REASON_CLAIM_IN_USE: Reason.ValueType  # 37
+"""A claim that one replica at a time may use is in use."""
+REASON_DISK_IN_USE: Reason.ValueType  # 38
+"""A disk that a node mounts once is mounted there."""
+REASON_VOLUME_LIMIT: Reason.ValueType  # 39
+"""The node can attach no more volumes."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final
@@ -483,6 +499,7 @@ class ClassSpec(_message.Message):
     WISHES_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     BETWEEN_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     UNASKED_FIELD_NUMBER: _builtins.int
     profile: _builtins.str
     """Scheduler profile; empty: "default"."""
@@ -517,6 +534,10 @@ class ClassSpec(_message.Message):
         """What it says of other replicas."""
 
     @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___Affinity]:
+        """For each of its volumes that is not everywhere: terms of which the node must match one."""
+
+    @_builtins.property
     def unasked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Amounts of cpu and memory that scores count beside the demand and no node must have: what a replica is
         taken to use that asks for less.
@@ -533,11 +554,12 @@ class ClassSpec(_message.Message):
         wishes: _abc.Iterable[Global___NodeWish] | None = ...,
         features: _abc.Iterable[_builtins.str] | None = ...,
         between: Global___Between | None = ...,
+        places: _abc.Iterable[Global___Affinity] | None = ...,
         unasked: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "unasked", b"unasked", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "between", b"between", "demand", b"demand", "features", b"features", "places", b"places", "profile", b"profile", "selector", b"selector", "tolerations", b"tolerations", "unasked", b"unasked", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -604,6 +626,8 @@ class Between(_message.Message):
     WISHES_FIELD_NUMBER: _builtins.int
     SPREAD_FIELD_NUMBER: _builtins.int
     PORTS_FIELD_NUMBER: _builtins.int
+    CLAIMS_FIELD_NUMBER: _builtins.int
+    DISKS_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Namespace of its replicas."""
     @_builtins.property
@@ -630,6 +654,14 @@ class Between(_message.Message):
     def ports(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostPort]:
         """Ports of the node that a replica takes for itself."""
 
+    @_builtins.property
+    def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___Claim]:
+        """Claims of volumes that it uses."""
+
+    @_builtins.property
+    def disks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Disk]:
+        """Disks that it names itself, which a node mounts once."""
+
     def __init__(
         self,
         *,
@@ -640,14 +672,82 @@ class Between(_message.Message):
         wishes: _abc.Iterable[Global___PodWish] | None = ...,
         spread: _abc.Iterable[Global___Spread] | None = ...,
         ports: _abc.Iterable[Global___HostPort] | None = ...,
+        claims: _abc.Iterable[Global___Claim] | None = ...,
+        disks: _abc.Iterable[Global___Disk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "labels", b"labels", "namespace", b"namespace", "ports", b"ports", "spread", b"spread", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affinity", b"affinity", "anti_affinity", b"anti_affinity", "claims", b"claims", "disks", b"disks", "labels", b"labels", "namespace", b"namespace", "ports", b"ports", "spread", b"spread", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Between: _TypeAlias = Between  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """A claim of a volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DRIVER_FIELD_NUMBER: _builtins.int
+    IS_ALONE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """With its namespace; one claim is one volume."""
+    driver: _builtins.str
+    """Who attaches the volume to nodes, as far as nodes limit how many: those with a label "attach:<driver>"."""
+    is_alone: _builtins.bool
+    """Whether one replica at a time may use it."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        driver: _builtins.str = ...,
+        is_alone: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["driver", b"driver", "is_alone", b"is_alone", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
+
+@_typing.final
+class Disk(_message.Message):
+    """A disk that a node mounts once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    IS_READ_ONLY_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """Disks of two kinds are two disks."""
+    name: _builtins.str
+    """Its name."""
+    is_read_only: _builtins.bool
+    """Whether it may be mounted again by those who only read, too."""
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where it is served: disks of one name without a host in common are two; none means everywhere."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        is_read_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "is_read_only", b"is_read_only", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Disk: _TypeAlias = Disk  # noqa: Y015
 
 @_typing.final
 class Selector(_message.Message):

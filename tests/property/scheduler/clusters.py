@@ -6,18 +6,24 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from cell.classes import ClassSpec, Toleration
+from cell.classes import ClassSpec, NodeWish, Toleration
 from cell.node import NodeSpec, Taint
+from cell.requirements import Operator, Requirement, Term
 from tests.unit.scheduler.builders import G, U, a_class, a_node
 
 PROFILES = {
-    "mixed": {"least": 2, "most": 1, "balanced": 3},
-    "hooked": {"least": 1, "balanced": 1, "nothing": 0},
+    "mixed": {"least": 2, "most": 1, "balanced": 3, "node_affinity": 1},
+    "hooked": {"least": 1, "balanced": 1, "nothing": 0, "taints": 2, "node_affinity": 3},
     "hooked-pack": {"most": 3, "nothing": 0},
 }
 """Beside the built-in ones; `nothing` is a filter that refuses no node (`scheduler.warm`)."""
 TAINT = Taint("dedicated", "x", "NoSchedule")
+AVOIDED = (Taint("old", "x", "PreferNoSchedule"), Taint("slow", "x", "PreferNoSchedule"))
 GB = 1 << 30
+WISHES = tuple(
+    NodeWish(weight, Term((Requirement(key, Operator.IN, (value,)),)))
+    for weight, key, value in ((7, "zone", "a"), (3, "disk", "ssd"))
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ def node_specs(draw: st.DrawFn, index: int) -> NodeSpec:
         pods=draw(st.sampled_from([1, 3, 20])),
         name=f"n{index}",
         others=draw(st.sampled_from([{}, {"gpu": 2}])),
-        labels=draw(st.sampled_from([(), (("zone", "a"),)])),
-        taints=draw(st.sampled_from([(), (), (TAINT,)])),
+        labels=draw(st.sampled_from([(), (("zone", "a"),), (("disk", "ssd"), ("zone", "a"))])),
+        taints=draw(st.sampled_from([(), (), (), (TAINT,), AVOIDED[:1], AVOIDED])),
         unschedulable=draw(st.sampled_from([False, False, False, True])),
     )
 
@@ -61,7 +67,10 @@ def class_specs() -> st.SearchStrategy[ClassSpec]:
         unasked=st.sampled_from([(), (("memory", GB // 4),), (("cpu", 1), ("memory", GB // 4))]),
         others=st.sampled_from([{}, {}, {"gpu": 1}, {"absent": 1}]),
         selector=st.sampled_from([(), (), (("zone", "a"),)]),
-        tolerations=st.sampled_from([(), (Toleration("dedicated", "Exists"),)]),
+        tolerations=st.sampled_from(
+            [(), (Toleration("dedicated", "Exists"),), (Toleration("slow", "Exists"),)]
+        ),
+        wishes=st.sampled_from([(), (), WISHES[:1], WISHES]),
         profile=st.sampled_from(["default", "default", "pack", "spread", *PROFILES]),
     )
 

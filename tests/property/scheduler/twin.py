@@ -12,12 +12,14 @@ from fractions import Fraction
 
 from cell.classes import POD_SLOT, ClassSpec
 from cell.node import NodeSpec
+from cell.requirements import Term
 from tests.unit.scheduler.builders import U
 
+WISHES = {"taints": 3, "node_affinity": 2}
 WEIGHTS: dict[str, dict[str, int]] = {
-    "default": {"least": 1, "balanced": 1},
-    "pack": {"most": 1},
-    "spread": {"least": 1},
+    "default": {"least": 1, "balanced": 1, **WISHES},
+    "pack": {"most": 1, **WISHES},
+    "spread": {"least": 1, **WISHES},
 }
 Row = tuple[int, int, int, int]
 
@@ -84,19 +86,57 @@ class Twin:
 
     def _is_fitting(self, index: int, spec: ClassSpec, pin: str) -> bool:
         node = self.nodes[index]
-        labels = dict(node.labels)
-        tolerated = {t.key for t in spec.tolerations}
         return (
             pin in ("", node.name)
-            and not node.unschedulable
-            and all(taint.key in tolerated for taint in node.taints)
-            and all(labels.get(key) == value for key, value in spec.selector)
+            and self._is_allowed(index, spec)
             and all(self.free(index, name) >= amount for name, amount in demand(spec).items())
         )
 
-    def _order(self, index: int, spec: ClassSpec) -> tuple[bool, int, int]:
-        is_own = index % self._partitions == self._partition
-        return is_own, self.score(index, spec), self._rank(index)
+    def _is_allowed(self, index: int, spec: ClassSpec) -> bool:
+        node = self.nodes[index]
+        labels = dict(node.labels)
+        tolerated = {t.key for t in spec.tolerations}
+        return (
+            not node.unschedulable
+            and all(t.key in tolerated for t in node.taints if t.effect == "NoSchedule")
+            and all(labels.get(key) == value for key, value in spec.selector)
+        )
+
+    def _order(self, index: int, spec: ClassSpec) -> tuple[int, int, int]:
+        """The partition comes first, unless the class prefers some nodes to others."""
+        is_own = int(index % self._partitions == self._partition)
+        score, rank = self.score(index, spec), self._rank(index)
+        return (score, is_own, rank) if self.is_wishing(spec) else (is_own, score, rank)
+
+    def is_wishing(self, spec: ClassSpec) -> bool:
+        values = self._values(spec)
+        weights = self._weights[spec.profile]
+        return any(len(set(values[name].values())) > 1 for name in WISHES if name in weights)
+
+    def _values(self, spec: ClassSpec) -> dict[str, dict[int, int]]:
+        """By plugin and allowed node: what its spec says of preferences."""
+        allowed = [i for i in self.nodes if self._is_allowed(i, spec)]
+        tolerated = {t.key for t in spec.tolerations}
+        return {
+            "taints": {
+                i: sum(
+                    t.effect == "PreferNoSchedule" and t.key not in tolerated
+                    for t in self.nodes[i].taints
+                )
+                for i in allowed
+            },
+            "node_affinity": {
+                i: sum(w.weight for w in spec.wishes if _is_wished(w.term, self.nodes[i]))
+                for i in allowed
+            },
+        }
+
+    def _wished(self, index: int, spec: ClassSpec) -> dict[str, int]:
+        found = {}
+        for name, values in self._values(spec).items():
+            points = 100 * values[index] // (max(values.values()) or 1)
+            found[name] = 100 - points if name == "taints" else points
+        return found
 
     def score(self, index: int, spec: ClassSpec) -> int:
         """Weighted sum of the profile's scores with the replica on the node."""
@@ -119,6 +159,7 @@ class Twin:
         }
         if not {"cpu", "memory"} & {*mine}:
             scores["balanced"] = 0
+        scores |= self._wished(index, spec)
         return sum(scores[n] * w for n, w in self._weights[spec.profile].items() if n in scores)
 
     def _rank(self, index: int) -> int:
@@ -128,6 +169,12 @@ class Twin:
         mixed ^= mixed // 1024
         mixed = mixed * (self._seed // size % size | 1) % size
         return mixed ^ (mixed // 1024)
+
+
+def _is_wished(term: Term, node: NodeSpec) -> bool:
+    """Terms of the tests ask for values of one label."""
+    labels = dict(node.labels)
+    return all(labels.get(r.key) in r.values for r in term.labels)
 
 
 def _evenness(shares: list[Fraction]) -> int:

@@ -104,7 +104,7 @@ def test_a_pod_that_cannot_be_honoured_says_so_and_hides_nobody(godel: Godel, wr
         "what-if", "-f", write("c.yaml", a_node("n1"), claim, claimed, a_pod("p")), "-o", "json"
     )
     refused, placed = lines(ran.out)
-    assert "volumes that only some nodes can mount" in refused["reasons"]["n1"][0]
+    assert "claim default/x is not bound to a volume yet" in refused["reasons"]["n1"][0]
     assert placed["node"] == "n1"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cell.between import Between, HostPort, PodTerm, PodWish, Spread
+from cell.between import Between, HostPort, PodTerm, PodWish, Spread, normalise_between
 from cell.classes import ClassSpec, NodeWish, normalise
 from cell.requirements import Operator, Requirement, Term
 from runtime.class_message import class_message
@@ -64,7 +64,17 @@ def test_wishes_for_and_against_add_up() -> None:
     wish = {"weight": 5, "podAffinityTerm": a_term()}
     against = {"weight": 3, "podAffinityTerm": a_term()}
     affinity = {"podAffinity": {PREFERRED: [wish]}, "podAntiAffinity": {PREFERRED: [against]}}
-    assert between(affinity=affinity).wishes == (PodWish(2, PodTerm("zone", (APP,), ("red",))),)
+    made = between(affinity=affinity)
+    assert sum(wish.weight for wish in made.wishes) == 2
+    assert {wish.term for wish in made.wishes} == {PodTerm("zone", (APP,), ("red",))}
+
+
+def test_wishes_beyond_what_one_may_weigh_are_canonical_too() -> None:
+    term = PodTerm("zone", (APP,), ("red",))
+    made = normalise_between(Between("red", wishes=(PodWish(100, term), PodWish(100, term))))
+    assert made is not None
+    assert len(made.wishes) == 2
+    assert normalise_between(made) == made
 
 
 def test_spread() -> None:

@@ -10,7 +10,7 @@ from cell.reasons import Status
 from cell.requirements import Operator, Requirement, Term
 from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest
-from runtime.pod_class import GANG_KEYS, NODE_BOUND_VOLUMES, Cluster, PodNeeds, pod_needs
+from runtime.pod_class import GANG_KEYS, Cluster, PodNeeds, pod_needs
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 TERMS = f"spec.affinity.nodeAffinity.{REQUIRED}.nodeSelectorTerms"
@@ -171,7 +171,7 @@ REFUSED = [
             a_pod(volumes=[{"name": "v", name: {}}]),
             f"spec.volumes[0].{name}",
         )
-        for name in NODE_BOUND_VOLUMES
+        for name in ("persistentVolumeClaim", "ephemeral")
     ),
     *(
         Refused(

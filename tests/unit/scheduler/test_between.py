@@ -27,6 +27,6 @@ def test_nodes_that_only_fill_the_last_block_are_not_looked_up() -> None:
     bench = Bench([a_node(name=f"n{i}") for i in range(count)])
     bench.assign_all(a_unit(1, ALONE))
     tables, slots = bench.core.tables, bench.core._placement._slots.columns
-    counts = tables.neighbours.columns
+    counts, classes = tables.neighbours.columns, bench.core._classes.columns
     assert len(counts.why) < tables.padded_count
-    assert _best_of_all.py_func(counts, slots, 0, tables.padded_count) >= 0  # type: ignore[attr-defined]
+    assert _best_of_all.py_func(counts, classes, slots, 0, tables.padded_count) >= 0  # type: ignore[attr-defined]

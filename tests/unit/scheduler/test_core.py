@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cell.effects import Event, PeerDown, PeerUp, Received, Request, Tick, WakeAt
@@ -10,7 +12,7 @@ from cell.messages import Ability, Command
 from cell.node import NodeSpec, Taint
 from cell.reasons import Reason, Wake
 from cell.unit import Commands, PlanOp
-from scheduler.config import SchedulerConfig
+from scheduler.config import PluginConfig, Plugins, SchedulerConfig
 from scheduler.core import SchedulerCore
 from scheduler.framework.profiles import BadProfile
 from tests.unit.scheduler.builders import (
@@ -358,3 +360,40 @@ def test_profiles_are_told_and_bad_ones_refused() -> None:
     for plugins in ({"nonsense": 1}, {"least": 0}, {"least": 11}):
         with pytest.raises(BadProfile, match="profile mine"):
             SchedulerCore("s", config=SchedulerConfig(profiles={"mine": plugins}))
+
+
+SHAPE = [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]
+
+
+@pytest.mark.parametrize(
+    ("args", "want"),
+    [
+        ({}, "plugin ratio: .*`shape`"),
+        ({"shape": []}, "plugin ratio: args.shape: needs at least"),
+        ({"shape": [*SHAPE, SHAPE[0]]}, "plugin ratio: args.shape: utilization has to grow"),
+        ({"shape": [{"utilization": 0, "score": 11}]}, r"plugin ratio: .*`args.shape\[0\].score`"),
+        ({"shape": SHAPE, "form": 1}, "plugin ratio: .*`form`"),
+        ({"shape": SHAPE, "resources": [{"name": "pods"}]}, "plugin ratio: args.resources"),
+    ],
+)
+def test_bad_arguments_name_profile_plugin_and_field(args: dict[str, Any], want: str) -> None:
+    plugins: Plugins = {"ratio": PluginConfig(1, args)}
+    with pytest.raises(BadProfile, match=f"profile mine: {want}"):
+        SchedulerCore("s", config=SchedulerConfig(profiles={"mine": plugins}))
+
+
+def test_a_plugin_without_arguments_takes_none() -> None:
+    config = SchedulerConfig(profiles={"mine": {"least": PluginConfig(1, {"x": 1})}})
+    with pytest.raises(BadProfile, match=r"plugin least: args\.x: the plugin takes no arguments"):
+        SchedulerCore("s", config=config)
+
+
+def test_a_shape_decides_which_node_is_best() -> None:
+    shape = {"shape": SHAPE, "resources": [{"name": "gpu", "weight": 3}, {"name": "cpu"}]}
+    config = SchedulerConfig(profiles={"fill": {"ratio": PluginConfig(1, shape)}})
+    nodes = [a_node(name=f"n{i}", others={"gpu": gpus}) for i, gpus in enumerate((8, 2, 4))]
+    bench = Bench(nodes, config)
+    rows = placed(bench.assign_all(a_unit(1, a_class(others={"gpu": 1}, profile="fill"), count=3)))
+    assert [row[3] for row in rows] == [1, 1, 2]
+    verdicts = bench.core.verdicts(a_class(others={"gpu": 1}, profile="fill").encoded())
+    assert verdicts.scores["n2"]["ratio"] == (3 * 50 + 25 + 2) // 4

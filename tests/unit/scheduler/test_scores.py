@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from scheduler.framework.shares import inverse_of, share_of
 from scheduler.plugins.balanced.kernel import balanced, balanced_of, evenness_of
 from scheduler.plugins.least.kernel import least, least_of
 from scheduler.plugins.most.kernel import most, most_of
+from scheduler.plugins.ratio.kernel import ratio
+from scheduler.plugins.ratio.plugin import Point, Ratio, RatioArgs
 
 GB = 1 << 30
 CAPACITIES = [*range(1, 130), 1000, 96_000, 129 * GB, 3 << 40]
@@ -73,3 +75,37 @@ def test_columns_score_feasible_nodes_only_and_add(kernel: object) -> None:
     kernel(cpu, cpu, np.array([True, False]), score)  # type: ignore[operator]
     assert score[0] > 5
     assert score[1] == 5
+
+
+CORNERS = ((0, 10), (30, 4), (70, 4), (100, 0))
+"""Utilization and score, falling and level."""
+
+
+@pytest.mark.parametrize("corners", [CORNERS, ((40, 0), (80, 10)), ((50, 7),)])
+def test_a_shape_is_a_line_of_points(corners: tuple[tuple[int, int], ...]) -> None:
+    """Between corners it is a straight line, cut towards the corner before."""
+    shape = tuple(Point(at, score) for at, score in corners)
+    plugin = Ratio(RatioArgs(shape))
+    for at, points in enumerate(plugin._line.tolist()):
+        before = max((c for c in corners if c[0] <= at), default=corners[0])
+        after = min((c for c in corners if c[0] >= at), default=corners[-1])
+        part = Fraction(at - before[0], after[0] - before[0]) if after[0] > before[0] else 0
+        exact = 10 * before[1] + part * 10 * (after[1] - before[1])
+        assert points == (floor(exact) if after[1] >= before[1] else ceil(exact)), at
+
+
+@pytest.mark.parametrize("capacity", [1, 7, 100, 999])
+def test_the_ratio_of_several_resources_is_their_mean_without_those_of_no_points(
+    capacity: int,
+) -> None:
+    line = Ratio(RatioArgs((Point(20, 0), Point(100, 10))))._line
+    weight = np.array([3, 2], np.int64)
+    used = np.arange(capacity + 2, dtype=np.int64)
+    uses = np.stack([used, used[::-1]])
+    score = np.zeros(len(used), np.int64)
+    ratio(uses, np.full_like(uses, capacity), weight, line, np.ones(len(used), np.bool_), score)
+    for node in range(len(used)):
+        full = [min(int(each) * 100 // capacity, 100) for each in uses[:, node]]
+        found = [(int(line[at]), w) for at, w in zip(full, (3, 2), strict=True) if line[at]]
+        total, weights = sum(p * w for p, w in found), sum(w for _, w in found)
+        assert score[node] == (floor(Fraction(total, weights) + Fraction(1, 2)) if found else 0)

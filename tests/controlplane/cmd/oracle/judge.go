@@ -121,8 +121,10 @@ func (j *judge) cluster(c *cluster, sequence bool, given map[string]map[string]s
 	pods := c.running
 	j.lister.Snapshot = internalcache.NewSnapshot(pods, c.nodes)
 	verdicts := make([]*verdict, 0, len(c.pending))
+	ctx := context.Background()
 	for _, pod := range c.pending {
-		found, err := j.pod(pod)
+		state := framework.NewCycleState()
+		found, err := j.pod(ctx, state, pod)
 		if err != nil {
 			return nil, err
 		}
@@ -132,6 +134,9 @@ func (j *judge) cluster(c *cluster, sequence bool, given map[string]map[string]s
 		}
 		found.Node = chosen(found, c.file, given)
 		if found.Node != "" {
+			// Plugins remember what they reserve beyond this cluster, so all is given back at its end.
+			j.framework.RunReservePluginsReserve(ctx, state, pod, found.Node)
+			defer j.framework.RunReservePluginsUnreserve(ctx, state, pod, found.Node)
 			placed := pod.DeepCopy()
 			placed.Spec.NodeName = found.Node
 			pods = append(pods, placed)
@@ -175,9 +180,9 @@ func (j *judge) fill(c *cluster) error {
 	return nil
 }
 
-// pod runs the filters on every node, and the scores on those that are left.
-func (j *judge) pod(pod *v1.Pod) (*verdict, error) {
-	ctx := context.Background()
+// pod runs the filters on every node, and the scores on those that are left. A plugin that fails keeps a
+// pod from its node like one that refuses it.
+func (j *judge) pod(ctx context.Context, state fwk.CycleState, pod *v1.Pod) (*verdict, error) {
 	found := &verdict{
 		Pod:      pod.Namespace + "/" + pod.Name,
 		Feasible: []string{},
@@ -189,11 +194,7 @@ func (j *judge) pod(pod *v1.Pod) (*verdict, error) {
 		return nil, err
 	}
 	sort.Slice(nodes, func(a, b int) bool { return nodes[a].Node().Name < nodes[b].Node().Name })
-	state := framework.NewCycleState()
 	result, status, _ := j.framework.RunPreFilterPlugins(ctx, state, pod)
-	if !status.IsSuccess() && !status.IsRejected() {
-		return nil, status.AsError()
-	}
 	var feasible []fwk.NodeInfo
 	for _, node := range nodes {
 		name, verdict := node.Node().Name, status
@@ -202,9 +203,6 @@ func (j *judge) pod(pod *v1.Pod) (*verdict, error) {
 		}
 		if verdict.IsSuccess() {
 			verdict = j.framework.RunFilterPlugins(ctx, state.Clone(), pod, node)
-		}
-		if !verdict.IsSuccess() && !verdict.IsRejected() {
-			return nil, verdict.AsError()
 		}
 		if !verdict.IsSuccess() {
 			found.Reasons[name] = verdict.Reasons()

@@ -1,0 +1,1 @@
+"""Node affinity: prefer nodes that match the class's wishes."""

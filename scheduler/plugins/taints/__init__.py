@@ -1,0 +1,1 @@
+"""Taints: prefer nodes without PreferNoSchedule taints that the class does not tolerate."""
