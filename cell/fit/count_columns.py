@@ -97,7 +97,9 @@ class CountColumns:
         """The conditions of the class, in order."""
         entries: list[Entry] = []
         for c in checks:
-            limits = self._volumes.want(c.volumes) if c.volumes else (c.skew_max, c.domains_min)
+            limits = c.skew_max, c.domains_min
+            if isinstance(c.counter, Attached):
+                limits = self._volumes.want(c.counter.driver, c.volumes)
             entries.append((int(c.reason), numbers[c.counter], int(c.is_self), *limits))
         self._checks.put(klass, entries)
         kind, counter, itself, skew, least = self._checks.columns

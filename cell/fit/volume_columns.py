@@ -26,7 +26,7 @@ class VolumeColumns:
         self._statics = statics
         self._drivers: dict[str, tuple[int, int]] = {}
         """Counter and row of limits."""
-        self._volumes: dict[str, int] = {}
+        self._volumes: dict[tuple[str, str], int] = {}
         self._uses = Spans(np.int32, np.int64)
         self._wanted = np.zeros(0, np.int64)
         self._filled = 0
@@ -46,20 +46,20 @@ class VolumeColumns:
     def put_uses(self, klass: int, claims: Iterable[Claim]) -> None:
         """The class's volumes, as far as their drivers are counted."""
         used = {
-            (self._drivers[each.driver][0], self._number(each.name))
+            (self._drivers[each.driver][0], self._number(each.driver, each.name))
             for each in claims
             if each.driver in self._drivers
         }
         self._uses.put(klass, sorted(used))
 
-    def want(self, volumes: tuple[str, ...]) -> tuple[int, int]:
-        """Where these stand among what checks want: first, and behind the last."""
+    def want(self, driver: str, volumes: tuple[str, ...]) -> tuple[int, int]:
+        """Where these of a driver stand among what checks want: first, and behind the last."""
         first, end = self._filled, self._filled + len(volumes)
         if end > len(self._wanted):
             grown = np.zeros(2 * end, np.int64)
             grown[:first] = self._wanted[:first]
             self._wanted = grown
-        self._wanted[first:end] = [self._number(each) for each in volumes]
+        self._wanted[first:end] = [self._number(driver, each) for each in volumes]
         self._filled = end
         return first, end
 
@@ -87,8 +87,8 @@ class VolumeColumns:
             "seats": self._seats,
         }
 
-    def _number(self, claim: str) -> int:
-        return self._volumes.setdefault(claim, len(self._volumes))
+    def _number(self, driver: str, claim: str) -> int:
+        return self._volumes.setdefault((driver, claim), len(self._volumes))
 
     def _limits_of(self, driver: str, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """What the nodes' labels say of how many volumes of the driver they can attach."""

@@ -1,5 +1,6 @@
 """A cluster as a scheduler holds it, for the kernels' rows: node tables, classes, placement."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,22 +96,28 @@ class Tables:
         told = state(NodeSpecs.empty(), residents=rows)
         self.nodes.apply(told, self.classes.columns, rows.klass.astype(np.int32))
 
-    def place(self, batch: Batch) -> tuple[int, int]:
-        """Place a whole batch as the core does; returns units refused and replicas placed."""
+    def place(self, batch: Batch) -> tuple[int, int, float]:
+        """Place a whole batch as the core does; returns units refused, replicas placed, and the
+        seconds that placing took."""
         unit = made = refused = 0
+        seconds = 0.0
         while unit < len(batch.total):
+            begin = time.perf_counter()
             placed = self.placement.place(batch, unit, 800, 1 << 40)
+            seconds += time.perf_counter() - begin
             refused += int((placed.out.short[unit : placed.unit] >= 0).sum())
             made += len(placed.out.row)
             unit = placed.unit
             klass = batch.klass[placed.out.row]
             self.nodes.assume(placed.out.node.view(np.uint32), klass.view(np.uint32))
-        return refused, made
+        return refused, made, seconds
 
-    def move(self, node: int, zone: int) -> None:
-        """The node says that it is in another zone."""
+    def move(self, node: int, zone: int) -> float:
+        """The node says that it is in another zone; returns the seconds it took to follow."""
         told = state(specs(np.array([node]), np.array([zone])))
+        begin = time.perf_counter()
         self.nodes.apply(told, self.classes.columns)
+        return time.perf_counter() - begin
 
 
 def batch(klasses: NDArray[np.int64], replicas: int = 1) -> Batch:
