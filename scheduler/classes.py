@@ -42,6 +42,7 @@ class ClassTable:
         self._resources_seen = len(resources.names)
         self._statics = StaticNodes()
         self._neighbours = Neighbours(self._statics)
+        self._rules: dict[int, StaticRules] = {}
         self._masks: dict[StaticRules, StaticMask] = {}
         self._gains: dict[tuple[StaticRules, tuple[NodeWish, ...], str], Gains] = {}
         self.columns = _columns(64)
@@ -57,7 +58,7 @@ class ClassTable:
     def follow(self, statics: StaticNodes, neighbours: Neighbours) -> None:
         """A new session's nodes and residents: masks and counters begin anew."""
         self._statics, self._neighbours = statics, neighbours
-        self._masks, self._gains = {}, {}
+        self._rules, self._masks, self._gains = {}, {}, {}
         for klass, spec in enumerate(self.specs):
             neighbours.learn(klass, spec)
 
@@ -73,7 +74,9 @@ class ClassTable:
 
     def mask(self, klass: int) -> StaticMask:
         """The class's static mask, shared by all classes with the same rules."""
-        rules = rules_of(self.specs[klass], self._statics.strings)
+        rules = self._rules.get(klass)
+        if rules is None:
+            rules = self._rules[klass] = rules_of(self.specs[klass], self._statics.strings)
         mask = self._masks.get(rules)
         if mask is None:
             if len(self._masks) >= MASKS_MAX:

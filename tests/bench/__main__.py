@@ -2,8 +2,8 @@
 
 The last stands next to the null pipeline, in interleaved rounds. Prints tables and writes
 build/bench/{kernels,memory,spine}.json.
-Options: --nodes 1000,10000 --rounds 5 --units 30000 --samples 1000, and to measure one part alone
---kernels or --memory.
+Options: --nodes 1000,10000,100000 --rounds 5 --units 30000 --samples 1000, and to measure one part
+alone --kernels or --memory.
 """
 
 import argparse
@@ -162,7 +162,7 @@ def main() -> None:
     """Parse, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument(
-        "--nodes", type=lambda t: [int(n) for n in t.split(",")], default=[1_000, 10_000]
+        "--nodes", type=lambda t: [int(n) for n in t.split(",")], default=[1_000, 10_000, 100_000]
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--units", type=int, default=30_000)
@@ -182,6 +182,7 @@ def main() -> None:
 def end_to_end(options: argparse.Namespace) -> None:
     """Measure through gRPC, print, write."""
     results = uvloop.run(measure(options))
+    report.show_sizes(results)
     target = Path("build/bench/spine.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps([line.as_json() for line in results], indent=1) + "\n")

@@ -2,7 +2,8 @@
 
 Every sample begins with tables of its own, warmed by a batch; what is timed is
 `scheduler.placement.Placement` over `NodeTables`, Python around the kernel included, and with nodes
-that change the stream's message too. Samples of all rows and of the scan take turns.
+that change the stream's message too: CPU of the thread, so that whoever else runs does not count.
+Samples of all rows and of the scan take turns.
 """
 
 import json

@@ -120,3 +120,24 @@ def show(nodes: int, results: list[Line], echo_us: float) -> None:
             multiples,
         )
     Console(width=140).print(table)
+
+
+SIZES = 10_000, 100_000
+SIZE_RATIO_MIN = 0.5
+
+
+def show_sizes(results: list[Line]) -> None:
+    """Rates on a large cluster in terms of those on a smaller one, both as multiples of the null
+    pipeline of their own rounds."""
+    small, large = ({r.name: r.ratio for r in results if r.nodes == size} for size in SIZES)
+    table = Table(title=f"Rates at {SIZES[1]} nodes, of those at {SIZES[0]}")
+    for column in ("name", "ratio", "mark", ""):
+        table.add_column(column)
+    for name in (
+        n for n in small if n in large and n.endswith("saturated") and n != "null-saturated"
+    ):
+        ratio = large[name] / small[name]
+        note = "" if ratio >= SIZE_RATIO_MIN else "MISSED"
+        table.add_row(name, f"{ratio:.2f}", f"{SIZE_RATIO_MIN}", note)
+    if table.row_count:
+        Console(width=140).print(table)
