@@ -44,6 +44,7 @@ class ClaimView(msgspec.Struct, frozen=True):
 
     key: str
     uid: str = ""
+    version: str = ""
     klass: str = ""
     volume: str = ""
     is_bound: bool = False
@@ -65,6 +66,7 @@ class VolumeView(msgspec.Struct, frozen=True):
     """A PersistentVolume."""
 
     name: str
+    version: str = ""
     klass: str = ""
     size: Fraction = Fraction(0)
     modes: frozenset[str] = frozenset()
@@ -146,6 +148,22 @@ class Storage:
             case _:
                 return False
         return True
+
+    def clear(self, kind: str) -> None:
+        """Forget all objects of a kind: a list of them begins."""
+        match kind:
+            case "PersistentVolumeClaim":
+                self.claims.clear()
+            case "PersistentVolume":
+                self.volumes.clear()
+            case "StorageClass":
+                self.classes.clear()
+            case "CSIStorageCapacity":
+                self.capacities.clear()
+            case "CSIDriver":
+                self.counted_drivers.clear()
+            case "CSINode":
+                self.limits.clear()
 
     def remove(self, kind: str, name: str, namespace: str = "") -> None:
         """Forget an object."""
@@ -248,6 +266,7 @@ def claim_view(fields: Fields, namespace: str) -> ClaimView:
     return ClaimView(
         key=f"{metadata.text('namespace') or namespace}/{metadata.text('name')}",
         uid=metadata.text("uid"),
+        version=metadata.text("resourceVersion"),
         klass=_class_of(annotations, spec),
         volume=volume,
         is_bound=bool(volume) and annotations.raw(BOUND_KEY) is not None,
@@ -279,6 +298,7 @@ def volume_view(fields: Fields) -> VolumeView:
         claim = f"{ref.text('namespace')}/{ref.text('name')}", ref.text("uid")
     return VolumeView(
         name=metadata.text("name"),
+        version=metadata.text("resourceVersion"),
         klass=_class_of(metadata.fields("annotations"), spec),
         size=_size(spec.fields("capacity"), "storage") or Fraction(0),
         modes=frozenset(spec.texts("accessModes")),
