@@ -193,11 +193,11 @@ class Storage:
         return "" if klass is None or klass.provisioner in MIGRATED else klass.provisioner
 
     def candidates(self, claim: ClaimView) -> list[VolumeView]:
-        """Volumes that the claim could be bound to, the smallest first; one that is meant for it
-        comes before all others."""
+        """Volumes that the claim could be bound to, the smallest first; where one is meant for it,
+        no other."""
         fitting = [each for each in self.volumes.values() if _is_fitting(each, claim)]
-        fitting.sort(key=lambda each: (not each.is_for(claim), each.size, each.name))
-        return fitting
+        meant = [each for each in fitting if each.is_for(claim)]
+        return sorted(meant or fitting, key=lambda each: (each.size, each.name))
 
     def take(self, claims: list[ClaimView], node: str) -> None:
         """A pod with these claims goes to the node: volumes are bound to them, or will be made."""
@@ -219,9 +219,8 @@ class Storage:
         for volume in self.candidates(claim):
             if volume.name in taken:
                 continue
-            is_reached = is_in(volume.places, node, labels)
-            if is_reached or volume.is_for(claim):
-                return volume if is_reached else None
+            if is_in(volume.places, node, labels):
+                return volume
         return None
 
 
