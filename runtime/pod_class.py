@@ -81,8 +81,10 @@ class Cluster(msgspec.Struct, frozen=True):
 
     priorities: Mapping[str, int] = msgspec.field(default_factory=lambda: PRIORITIES)
     """Values of priority classes by name, "" for pods that name none."""
-    namespaces: Namespaces | None = msgspec.field(default_factory=dict)
-    """Those that selectors of namespaces may mean; None: they are not known."""
+    namespaces: Namespaces = msgspec.field(default_factory=dict)
+    """Those that selectors of namespaces may mean; none: they are not known."""
+    is_live: bool = False
+    """Whether it is followed, so that pods that wait are read again when it changes."""
     namespace: str = "default"
     """Stands in where a pod names none."""
     storage: Storage | None = None
@@ -123,7 +125,14 @@ def pod_needs(
     affinity = spec.fields("affinity").fields("nodeAffinity")
     namespace = metadata.text("namespace") or cluster.namespace
     volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=False)
-    between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=False)
+    between = pod_between(
+        metadata,
+        spec,
+        namespace,
+        cluster.namespaces,
+        is_held=False,
+        is_live=cluster.is_live,
+    )
     if cluster.selectors is not None and not between.spread:
         spread = default_spread(cluster.selectors, metadata, namespace, owner)
         between = msgspec.structs.replace(between, spread=spread)
@@ -153,7 +162,14 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     taken = ClassSpec(demand=pod_requests(spec), unasked=pod_unasked(spec))
     try:
         volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=True)
-        between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
+        between = pod_between(
+            metadata,
+            spec,
+            namespace,
+            cluster.namespaces,
+            is_held=True,
+            is_live=cluster.is_live,
+        )
         read = msgspec.structs.replace(taken, between=_with_volumes(between, volumes))
         return _canonical(read, spec)
     except BadManifest:

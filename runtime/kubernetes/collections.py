@@ -164,6 +164,46 @@ class AllPods(Collection):
         return seen
 
 
+class NamespaceLabels(Collection):
+    """Labels of namespaces, which selectors of pods read."""
+
+    path = "/api/v1/namespaces"
+    lost = "pods that select namespaces by their labels are not placed"
+
+    def __init__(
+        self, labels: dict[str, Mapping[str, str]], on_change: Callable[[], list[Watched]]
+    ) -> None:
+        self._labels = labels
+        self._on_change = on_change
+
+    def begin(self) -> None:
+        """See Collection."""
+        self._labels.clear()
+
+    def page(self, items: list[msgspec.Raw]) -> None:
+        """See Collection."""
+        for item in items:
+            self._put(item)
+
+    def listed(self) -> Relisted:
+        """See Collection; it is listed before the pods that are read with it."""
+        return Relisted(0, (), (), ())
+
+    def shown(self, events: list[Event]) -> list[Watched]:
+        """See Collection."""
+        before = dict(self._labels)
+        for event in events:
+            if event.type == DELETED:
+                self._labels.pop(meta_of(event.object).name, None)
+            else:
+                self._put(event.object)
+        return self._on_change() if self._labels != before else []
+
+    def _put(self, raw: msgspec.Raw) -> None:
+        metadata = msgspec.json.decode(raw)["metadata"]
+        self._labels[metadata["name"]] = metadata.get("labels") or {}
+
+
 class StorageObjects(Collection):
     """One kind of what says where volumes are; `on_change` is told of claims by their keys, of
     nodes by their names, and of all else by None."""

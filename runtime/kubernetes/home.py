@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from runtime.kubernetes.collections import (
     AllPodGroups,
     AllPods,
     Collection,
+    NamespaceLabels,
     Nodes,
     Requests,
     StorageObjects,
@@ -107,7 +108,8 @@ class KubernetesHome:
         self._doubt_until = 0.0
         """When no write whose answer was lost can be in the server any more."""
         self._storage = Storage()
-        cluster = msgspec.structs.replace(LIVE, storage=self._storage)
+        namespaces: dict[str, Mapping[str, str]] = {}
+        cluster = msgspec.structs.replace(LIVE, storage=self._storage, namespaces=namespaces)
         self.pods = Pods(scheduler_name, cluster)
         self._volumes = VolumeBinder(self._storage, self._write)
         self.records = Records(self._write, self._get)
@@ -118,8 +120,9 @@ class KubernetesHome:
             self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
         )
         self._collections: tuple[Collection, ...] = (
+            NamespaceLabels(namespaces, lambda: self._on_change("Namespace", None)),
             *(
-                StorageObjects(kind, path, self._storage, self._on_storage, log)
+                StorageObjects(kind, path, self._storage, self._on_change, log)
                 for kind, path in STORAGE.items()
             ),
             self._nodes,
@@ -194,8 +197,8 @@ class KubernetesHome:
                 return self._read(call, name)
         return self._evict(call, name)
 
-    def _on_storage(self, kind: str, names: set[str] | None) -> list[Watched]:
-        """What is another by now that claims, volumes or what nodes attach have changed."""
+    def _on_change(self, kind: str, names: set[str] | None) -> list[Watched]:
+        """What is another by now that namespaces, volumes or what nodes attach have changed."""
         if kind == "CSINode":
             return self._nodes.again(sorted(names or ()))
         return self._all_pods.renewed(self.pods.renewed(names))

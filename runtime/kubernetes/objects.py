@@ -67,9 +67,10 @@ _CONDITIONS = msgspec.json.Decoder(list[_Condition])
 SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
 _CLAIM_FIELDS = (b'"persistentVolumeClaim"', b'"ephemeral"')
+_NAMESPACES_FIELD = b'"namespaceSelector"'
 _DEMAND_UNKNOWN = ClassSpec()
-LIVE = Cluster(namespaces=None)
-"""Of an API server's namespaces and priority classes only what pods themselves say is known."""
+LIVE = Cluster(is_live=True)
+"""Of an API server's priority classes only what pods themselves say is known."""
 Uid = tuple[int, int]
 
 
@@ -120,8 +121,9 @@ class _Spec(msgspec.Struct, frozen=True):
 
 
 class _Reread(msgspec.Struct):
-    """A pod whose class depends on its volumes: its claims, how it was last shown, how often it has
-    been read as something else, and whether it must stay what it is by now."""
+    """A pod whose class depends on its volumes, or on labels of namespaces: its claims, how it was
+    last shown, how often it has been read as something else, and whether it must stay what it is by
+    now."""
 
     claims: tuple[str, ...]
     raw: msgspec.Raw | bytes
@@ -132,8 +134,8 @@ class _Reread(msgspec.Struct):
 class Pods:
     """All pods that exist, as far as later changes need them.
 
-    A pod that waits is another unit, and another replica, once its volumes let it be read as
-    another class: a name with a number behind it.
+    A pod that waits is another unit, and another replica, once its volumes or namespaces let it be
+    read as another class: a name with a number behind it.
     """
 
     def __init__(self, scheduler_name: str, cluster: Cluster = LIVE) -> None:
@@ -216,14 +218,14 @@ class Pods:
         return [Seen(name, gone, unit), self.take(raw)]
 
     def _note_claims(self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead) -> None:
-        """Keep a pod of ours that waits for its volumes; its spec is read again with them."""
+        """Keep a pod of ours that is read again with its volumes, while it waits."""
         known = self._reread.get(name)
         if head.node_name or not self._is_ours(head):
             if known is not None:
                 known.is_fixed = True
         elif known is not None:
             known.raw = raw
-        elif claims := _claims(name, raw):
+        elif (claims := _claims(name, raw)) or _NAMESPACES_FIELD in bytes(raw):
             self._reread[name] = _Reread(claims, raw)
 
     def replica(self, name: Name) -> Replica:

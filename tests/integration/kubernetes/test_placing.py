@@ -92,3 +92,33 @@ async def test_a_port_of_a_node_is_given_once(
         await running(control_plane, namespace, i + 1)
     pods = await running(control_plane, namespace, len(nodes))
     assert len({pod["spec"]["nodeName"] for pod in pods}) == len(nodes)
+
+
+async def test_a_pod_that_selects_namespaces_by_label_follows_their_labels(
+    control_plane: ControlPlane, services: Services, namespace: str
+) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    first = a_pod("first", cpu="1m")
+    first["metadata"]["labels"] = {"app": "first"}
+    control_plane.admin.create(path, first)
+    (there,) = await running(control_plane, namespace, 1)
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"app": "first"}},
+        "namespaceSelector": {"matchLabels": {"team": namespace}},
+    }
+    second = a_pod("second", cpu="1m")
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    second["spec"]["affinity"] = {"podAffinity": required}
+    control_plane.admin.create(path, second)
+
+    async def said() -> bool:
+        pod = await asyncio.to_thread(control_plane.admin.get, f"{path}/second")
+        told = [c for c in pod["status"].get("conditions", ()) if c["type"] == "PodScheduled"]
+        return any("affinity" in str(each.get("message", "")) for each in told)
+
+    await until("the second pod says why it waits", said, 30.0)
+    labels = {"metadata": {"labels": {"team": namespace}}}
+    control_plane.admin.merge(f"/api/v1/namespaces/{namespace}", labels)
+    pods = await running(control_plane, namespace, 2)
+    assert {pod["spec"]["nodeName"] for pod in pods} == {there["spec"]["nodeName"]}

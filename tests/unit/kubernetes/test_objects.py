@@ -194,7 +194,7 @@ def test_nodes_of_a_list_do_not_name_their_kind() -> None:
 def test_a_pod_is_another_unit_once_its_claim_lets_it_be_read_as_another_class() -> None:
     """1. It waits for a claim. 2. The claim is there. 3. Its binding is begun: it stays."""
     storage = Storage()
-    pods = Pods(OURS, Cluster(namespaces=None, storage=storage))
+    pods = Pods(OURS, Cluster(is_live=True, storage=storage))
     volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
     first = seen(a_pod(volumes=volumes), pods)
     assert first.unit is None
