@@ -91,6 +91,13 @@ async def test_local_volumes_are_chosen_with_the_node(
     admin.create(VOLUMES, a_volume(f"{namespace}-2", klass, nodes[2]))
     pods = await running(control_plane, namespace, 3)
     assert {pod["spec"]["nodeName"] for pod in pods} == set(nodes[:3])
+    services.kill("binder")
+    services.start("binder")
+    await services.serving("binder")
+    admin.create(f"/api/v1/namespaces/{namespace}/pods", a_pod("later"))
+    later = await running(control_plane, namespace, 4)
+    uids = {pod["metadata"]["uid"] for pod in later}
+    assert {pod["metadata"]["uid"] for pod in pods} <= uids, "who was another unit before stays"
 
 
 async def test_a_volume_is_made_for_the_node_of_its_pod(
