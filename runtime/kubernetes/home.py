@@ -44,7 +44,7 @@ from runtime.kubernetes.collections import (
     merged,
 )
 from runtime.kubernetes.notes import GroupNotes
-from runtime.kubernetes.objects import LIVE, Name, Pods, Seen
+from runtime.kubernetes.objects import LIVE, READING_KEY, Name, Pods, Seen
 from runtime.kubernetes.placements import Placements
 from runtime.kubernetes.podgroups import PodGroups
 from runtime.kubernetes.records import REFUSED, Place, Records
@@ -207,10 +207,14 @@ class KubernetesHome:
         claims = self.pods.claims(name)
         if claims and not await self._have_volumes(call, name, claims):
             return
+        reading = self.pods.reading(name)
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
+            "metadata": {
+                **{"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
+                **({"annotations": {READING_KEY: reading}} if reading else {}),
+            },
             "target": {"apiVersion": "v1", "kind": "Node", "name": call.node},
         }
         code, _ = await self._write("POST", f"{_path(name)}/binding", body)

@@ -7,6 +7,7 @@ the field and the reason, until it is another one.
 
 from __future__ import annotations
 
+import secrets
 from uuid import UUID
 
 import msgspec
@@ -66,6 +67,8 @@ _LABELLED = msgspec.json.Decoder(_Labelled)
 _CONDITIONS = msgspec.json.Decoder(list[_Condition])
 SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
+READING_KEY = "godel.dev/reading"
+"""Annotation of a bound pod: which of the units it was, one after the other, was bound."""
 _CLAIM_FIELDS = (b'"persistentVolumeClaim"', b'"ephemeral"')
 _NAMESPACES_FIELD = b'"namespaceSelector"'
 _DEMAND_UNKNOWN = ClassSpec()
@@ -135,12 +138,17 @@ class Pods:
     """All pods that exist, as far as later changes need them.
 
     A pod that waits is another unit, and another replica, once its volumes or namespaces let it be
-    read as another class: a name with a number behind it.
+    read as another class: its key has the reading behind it, which names this `life`, since a key
+    that has ended is never used again. The Binding writes the reading into the pod.
     """
 
-    def __init__(self, scheduler_name: str, cluster: Cluster = LIVE) -> None:
+    def __init__(
+        self, scheduler_name: str, cluster: Cluster = LIVE, life: str | None = None
+    ) -> None:
         self._scheduler_name = scheduler_name
         self._cluster = cluster
+        self._life = secrets.token_hex(4) if life is None else life
+        self._readings: dict[Name, str] = {}
         self._specs: dict[Name, _Spec] = {}
         self._reread: dict[Name, _Reread] = {}
         self.by_replica: dict[Replica, Name] = {}
@@ -163,9 +171,8 @@ class Pods:
             is_ours=spec.unit is not None,
         )
         if is_deleted:
-            self._specs.pop(name, None)
-            self._reread.pop(name, None)
             self.by_replica.pop(view.replica, None)
+            self._forget(name)
         unit = spec.unit
         if unit is not None and _is_over(state, head):
             unit = msgspec.structs.replace(unit, is_over=True)
@@ -200,7 +207,7 @@ class Pods:
     def _renew(self, name: Name, each: _Reread, *, is_forced: bool = False) -> list[Seen]:
         before = self._specs.get(name)
         raw = each.raw
-        spec = _read_spec(name, raw, self.replica(name), self._cluster, is_ours=True)
+        spec = _read_spec(name, raw, self.key(name), self._cluster, is_ours=True)
         if before is None or (spec == before and not is_forced):
             return []
         last = self.take(raw)
@@ -215,6 +222,7 @@ class Pods:
         self.by_replica.pop(gone.replica, None)
         del self._specs[name]
         each.readings, each.is_fixed = each.readings + 1, False
+        self._readings[name] = f"{self._life}.{each.readings}"
         return [Seen(name, gone, unit), self.take(raw)]
 
     def _note_claims(self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead) -> None:
@@ -223,15 +231,30 @@ class Pods:
         if head.node_name or not self._is_ours(head):
             if known is not None:
                 known.is_fixed = True
+            elif name not in self._readings and (reading := _reading(raw)):
+                self._readings[name] = reading
         elif known is not None:
             known.raw = raw
         elif (claims := _claims(name, raw)) or _NAMESPACES_FIELD in bytes(raw):
             self._reread[name] = _Reread(claims, raw)
+            self._readings[name] = f"{self._life}.0"
+
+    def _forget(self, name: Name) -> None:
+        for known in (self._specs, self._reread, self._readings):
+            known.pop(name, None)
+
+    def reading(self, name: Name) -> str:
+        """What tells a pod's unit from others that it was; "" where it was never another."""
+        return self._readings.get(name, "")
 
     def replica(self, name: Name) -> Replica:
         """What the binder calls a pod."""
-        found = self._reread.get(name)
-        return Replica(*uid_of(_key(name, found.readings if found else 0)))
+        return Replica(*uid_of(self.key(name)))
+
+    def key(self, name: Name) -> str:
+        """The key of a pod's unit."""
+        reading = self.reading(name)
+        return f"{name.key}/{reading}" if reading else name.key
 
     def of_unit(self, uid: Uid) -> tuple[Name, ...]:
         """The pods that stand for a unit."""
@@ -246,9 +269,8 @@ class Pods:
     def forget_others(self, kept: set[Name]) -> None:
         """A list has shown that there are only these."""
         for name in self._specs.keys() - kept:
-            del self._specs[name]
             self.by_replica.pop(self.replica(name), None)
-            self._reread.pop(name, None)
+            self._forget(name)
 
     def _spec(self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead) -> _Spec:
         """The pod's spec, read once (unless it is resized in place); that of a pod with gates may
@@ -257,7 +279,7 @@ class Pods:
         if found is None:
             replica = self.replica(name)
             is_ours = self._is_ours(head)
-            found = _read_spec(name, raw, replica, self._cluster, is_ours=is_ours)
+            found = _read_spec(name, raw, self.key(name), self._cluster, is_ours=is_ours)
             self.by_replica[replica] = name
             if not head.scheduling_gates:
                 self._specs[name] = found
@@ -267,8 +289,10 @@ class Pods:
         return head.scheduler_name == self._scheduler_name and not head.scheduling_gates
 
 
-def _key(name: Name, readings: int) -> str:
-    return f"{name.key}/{readings}" if readings else name.key
+def _reading(raw: msgspec.Raw | bytes) -> str:
+    if READING_KEY.encode() not in bytes(raw):
+        return ""
+    return _LABELLED.decode(raw).metadata.annotations.get(READING_KEY, "")
 
 
 def _claims(name: Name, raw: msgspec.Raw | bytes) -> tuple[str, ...]:
@@ -282,13 +306,13 @@ def _claims(name: Name, raw: msgspec.Raw | bytes) -> tuple[str, ...]:
 
 
 def _read_spec(
-    name: Name, raw: msgspec.Raw | bytes, replica: Replica, cluster: Cluster, *, is_ours: bool
+    name: Name, raw: msgspec.Raw | bytes, key: str, cluster: Cluster, *, is_ours: bool
 ) -> _Spec:
     pod, refusal = msgspec.json.decode(raw), ""
     if is_ours:
         try:
             needs = pod_needs(pod, cluster=cluster, is_admitted=True)
-            return _Spec(needs.klass.encoded(), _unit(name, replica, needs, _gang(name, raw)))
+            return _Spec(needs.klass.encoded(), _unit(key, needs, _gang(name, raw)))
         except BadManifest as error:
             refusal = str(error)
     try:
@@ -306,17 +330,11 @@ def _gang(name: Name, raw: msgspec.Raw | bytes) -> str:
     return f"{name.namespace}/{group}" if group else ""
 
 
-def _unit(name: Name, replica: Replica, needs: PodNeeds, gang: str) -> HomeUnit:
+def _unit(key: str, needs: PodNeeds, gang: str) -> HomeUnit:
     """A pod by itself: one replica."""
+    uid = uid_of(key)
     group = HomeGroup(needs.klass.encoded(), pin=needs.pin)
-    return HomeUnit(
-        replica.uid_hi,
-        replica.uid_lo,
-        name.key,
-        priority=needs.priority,
-        groups=(group,),
-        gang=gang,
-    )
+    return HomeUnit(*uid, key, priority=needs.priority, groups=(group,), gang=gang)
 
 
 def _condition(status: _Status) -> Condition:
