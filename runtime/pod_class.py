@@ -19,7 +19,7 @@ from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
 from runtime.pod_defaults import Requirements, Selectors, default_spread
-from runtime.pod_requests import pod_requests, pod_unasked
+from runtime.pod_requests import Resizing, pod_requests, pod_unasked
 from runtime.pod_volumes import PodVolumes, pod_volumes
 from runtime.selectors import node_term
 from runtime.storage import Storage
@@ -159,7 +159,8 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    taken = ClassSpec(demand=pod_requests(spec), unasked=pod_unasked(spec))
+    resizing = Resizing(whole.fields("status"))
+    taken = ClassSpec(demand=pod_requests(spec, resizing), unasked=pod_unasked(spec, resizing))
     try:
         volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=True)
         between = pod_between(

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 
-from cell.classes import ClassSpec, normalise
+from cell.classes import ClassSpec, decode, normalise
 from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
 from cell.unit import uid_of
@@ -26,11 +26,26 @@ from runtime.pod_volumes import claims_of
 
 class _Meta(Meta):
     deletion_timestamp: str = ""
+    generation: int = 0
 
 
-class _Status(msgspec.Struct):
+class _Sized(msgspec.Struct, rename="camel"):
+    resources: msgspec.Raw = msgspec.Raw(b"")
+    allocated_resources: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Status(_Sized):
     phase: str = ""
     conditions: msgspec.Raw = msgspec.Raw(b"[]")
+    container_statuses: list[_Sized] = []
+    init_container_statuses: list[_Sized] = []
+
+    def sizes(self) -> tuple[bytes, ...]:
+        """What is said of resources, of containers and of the whole."""
+        every = (self, *self.container_statuses, *self.init_container_statuses)
+        return tuple(
+            bytes(raw) for each in every for raw in (each.resources, each.allocated_resources)
+        )
 
 
 class _Condition(msgspec.Struct):
@@ -149,6 +164,8 @@ class Pods:
         self._cluster = cluster
         self._life = secrets.token_hex(4) if life is None else life
         self._readings: dict[Name, str] = {}
+        self._sizes: dict[Name, tuple[int, tuple[bytes, ...]]] = {}
+        """Of pods on nodes: the spec's generation, and what the status says of resources."""
         self._specs: dict[Name, _Spec] = {}
         self._reread: dict[Name, _Reread] = {}
         self.by_replica: dict[Replica, Name] = {}
@@ -160,6 +177,8 @@ class Pods:
         name = Name(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
         self._note_claims(name, raw, head)
         spec = self._spec(name, raw, head)
+        if head.node_name and not is_deleted:
+            spec = self._resized(name, pod, raw, spec)
         state = ObjectState.DELETED if is_deleted else _state(pod, head)
         view = ObjectView(
             replica=self.replica(name),
@@ -240,7 +259,7 @@ class Pods:
             self._readings[name] = f"{self._life}.0"
 
     def _forget(self, name: Name) -> None:
-        for known in (self._specs, self._reread, self._readings):
+        for known in (self._specs, self._reread, self._readings, self._sizes):
             known.pop(name, None)
 
     def reading(self, name: Name) -> str:
@@ -284,6 +303,22 @@ class Pods:
             if not head.scheduling_gates:
                 self._specs[name] = found
         return found
+
+    def _resized(self, name: Name, pod: _Pod, raw: msgspec.Raw | bytes, spec: _Spec) -> _Spec:
+        """The spec of a pod on a node with what it takes by now."""
+        size, before = (pod.metadata.generation, pod.status.sizes()), self._sizes.get(name)
+        self._sizes[name] = size
+        if size == before or (before is None and not any(size[1])):
+            return spec
+        try:
+            taken = held_class(msgspec.json.decode(raw), self._cluster)
+        except BadManifest:
+            return spec
+        klass = msgspec.structs.replace(
+            decode(spec.klass), demand=taken.demand, unasked=taken.unasked
+        )
+        self._specs[name] = spec = msgspec.structs.replace(spec, klass=klass.encoded())
+        return spec
 
     def _is_ours(self, head: _SpecHead) -> bool:
         return head.scheduler_name == self._scheduler_name and not head.scheduling_gates

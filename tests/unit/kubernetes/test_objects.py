@@ -221,3 +221,19 @@ def test_a_pod_is_another_unit_once_its_claim_lets_it_be_read_as_another_class()
     assert over.unit is not None
     assert over.unit.is_over
     assert "not bound to a volume yet" in refused.refusal
+
+
+def test_a_pod_that_is_resized_takes_the_largest_of_what_is_said() -> None:
+    pods = Pods(OURS)
+    waiting = seen(a_pod(), pods)
+    pod = a_pod("Running", version=8, nodeName="n1")
+    assert seen(pod, pods).view.klass == waiting.view.klass
+    pod["metadata"] |= {"resourceVersion": "9", "generation": 2}
+    pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "750m"
+    assert demand_of(seen(pod, pods))["cpu"] == 750
+    has = {"requests": {"cpu": "900m"}}
+    pod["metadata"]["resourceVersion"] = "10"
+    pod["status"]["containerStatuses"] = [{"name": "c", "resources": has}]
+    found = seen(pod, pods)
+    assert demand_of(found)["cpu"] == 900
+    assert found.unit is not None
