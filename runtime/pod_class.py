@@ -19,7 +19,7 @@ from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
 from runtime.pod_defaults import Requirements, Selectors, default_spread
-from runtime.pod_requests import Resizing, pod_requests, pod_unasked
+from runtime.pod_requests import Resizing, pod_amounts
 from runtime.pod_volumes import PodVolumes, pod_volumes
 from runtime.selectors import node_term
 from runtime.storage import Storage
@@ -136,8 +136,9 @@ def pod_needs(
     if cluster.selectors is not None and not between.spread:
         spread = default_spread(cluster.selectors, metadata, namespace, owner)
         between = msgspec.structs.replace(between, spread=spread)
+    demand, unasked = pod_amounts(spec)
     klass = ClassSpec(
-        demand=pod_requests(spec),
+        demand=demand,
         selector=spec.pairs("nodeSelector"),
         affinity=node_affinity(affinity),
         tolerations=tuple(toleration(each) for each in spec.each("tolerations")),
@@ -146,7 +147,7 @@ def pod_needs(
         features=_features(spec),
         between=_with_volumes(between, volumes),
         places=tuple(volumes.places),
-        unasked=pod_unasked(spec),
+        unasked=unasked,
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
     return PodNeeds(_canonical(klass, spec), pin, priority)
@@ -159,8 +160,8 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    resizing = Resizing(whole.fields("status"))
-    taken = ClassSpec(demand=pod_requests(spec, resizing), unasked=pod_unasked(spec, resizing))
+    demand, unasked = pod_amounts(spec, Resizing(whole.fields("status")))
+    taken = ClassSpec(demand=demand, unasked=unasked)
     try:
         volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=True)
         between = pod_between(

@@ -55,20 +55,26 @@ class Resizing:
 _AS_ASKED = Resizing(Fields({}))
 
 
-def pod_requests(spec: Fields, resizing: Resizing = _AS_ASKED) -> tuple[tuple[str, int], ...]:
-    """(resource, whole units) that a pod spec asks for, by name. Raises BadManifest."""
-    total = _total(spec, {}, resizing)
-    return tuple(sorted((name, units(name, amount)) for name, amount in total.items() if amount))
+Listed = tuple[tuple[str, int], ...]
 
 
-def pod_unasked(spec: Fields, resizing: Resizing = _AS_ASKED) -> tuple[tuple[str, int], ...]:
-    """(resource, whole units) that scores count beside the requests. Raises BadManifest."""
-    asked, taken = _total(spec, {}, resizing), _total(spec, _UNASKED, resizing)
+def pod_amounts(spec: Fields, resizing: Resizing = _AS_ASKED) -> tuple[Listed, Listed]:
+    """(resource, whole units) that a pod spec asks for, by name; and those that scores count beside
+    them. Raises BadManifest."""
+    level = spec.fields("resources")
+    plain = _containers(spec, {}, _AS_ASKED) if "resources" in spec else {}
+    whole = resizing.whole(_pod_level(level, plain))
+    overhead = amounts(spec.fields("overhead"))
+    asked = _total(_containers(spec, {}, resizing), whole, overhead)
+    demand = tuple(sorted((name, units(name, amount)) for name, amount in asked.items() if amount))
+    if _is_all_asked(spec):
+        return demand, ()
+    taken = _total(_containers(spec, _UNASKED, resizing), whole, overhead)
     beside = (
         (name, units(name, taken[name]) - units(name, asked.get(name, Fraction(0))))
         for name in UNASKED
     )
-    return tuple((name, amount) for name, amount in beside if amount > 0)
+    return demand, tuple((name, amount) for name, amount in beside if amount > 0)
 
 
 def amounts(listed: Fields) -> Amounts:
@@ -91,14 +97,19 @@ def is_restartable(container: Fields) -> bool:
     return container.text("restartPolicy") == "Always"
 
 
-def _total(spec: Fields, unasked: Amounts, resizing: Resizing) -> Amounts:
-    """The sum, where containers that do not ask for a resource of `unasked` count as much."""
-    total = _containers(spec, unasked, resizing)
-    level = spec.fields("resources")
-    asked = _containers(spec, {}, _AS_ASKED)
-    total.update(resizing.whole(_pod_level(level, asked)))
-    _add(total, amounts(spec.fields("overhead")))
+def _total(containers: Amounts, whole: Amounts, overhead: Amounts) -> Amounts:
+    total = {**containers, **whole}
+    _add(total, overhead)
     return total
+
+
+def _is_all_asked(spec: Fields) -> bool:
+    """Whether every container asks for all that scores count of those who do not."""
+    return all(
+        name in container.fields("resources").fields("requests").values
+        for container in (*spec.each("containers"), *spec.each("initContainers"))
+        for name in UNASKED
+    )
 
 
 def _containers(spec: Fields, unasked: Amounts, resizing: Resizing) -> Amounts:
