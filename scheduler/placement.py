@@ -67,11 +67,12 @@ class Placement:
         more than `rows_max` placements.
         """
         self._calls += 1
-        units = self._units_at_once(batch, unit)
+        units, present = self._units_at_once(batch, unit)
         lo, hi = batch.start[unit], batch.start[units]
-        self._classes.look_around(np.flatnonzero(np.bincount(batch.klass[lo:hi])).tolist())
+        self._classes.look_around(present.tolist())
         slot = np.empty(len(batch.klass), np.int32)
-        slot[lo:hi], cost = self._slots.hold(batch.klass[lo:hi], self._calls)
+        cost = self._slots.hold(present, self._calls)
+        slot[lo:hi] = self._slots.of(batch.klass[lo:hi])
         rows = Rows(batch.start, batch.total, batch.klass, slot, batch.pin, batch.want, batch.min)
         padded = self._tables.padded_count
         limits = Limits(
@@ -107,12 +108,15 @@ class Placement:
         while place(*shared, *units) == HOOKED:
             self._hooked.place_unit(slots, rows, out, progress, limits)
 
-    def _units_at_once(self, batch: Batch, unit: int) -> int:
-        """End of the units from `unit` on whose classes have slots for all of them."""
-        lo = int(batch.start[unit])
+    def _units_at_once(self, batch: Batch, unit: int) -> tuple[int, NDArray[np.int64]]:
+        """End of the units from `unit` on whose classes have slots for all of them, and their
+        distinct classes."""
+        lo, end = int(batch.start[unit]), len(batch.start) - 1
         klass = batch.klass[lo:]
-        if np.count_nonzero(np.bincount(klass)) > self._slots.slots_max:
+        present = np.bincount(klass).nonzero()[0]
+        if len(present) > self._slots.slots_max:
             first = np.sort(np.unique(klass, return_index=True)[1])
             row = lo + int(first[self._slots.slots_max])
-            return int(np.searchsorted(batch.start, row, side="right")) - 1
-        return len(batch.start) - 1
+            end = int(np.searchsorted(batch.start, row, side="right")) - 1
+            present = np.bincount(batch.klass[lo : batch.start[end]]).nonzero()[0]
+        return end, present

@@ -34,27 +34,29 @@ class ClassSlots:
         self._filled = 0
         self.columns = _slots(1, tables.columns.base.shape[1])
 
-    def hold(self, klass: NDArray[np.int32], call: int) -> tuple[NDArray[np.int32], int]:
-        """Slot per row for at most `slots_max` classes, and what it cost.
+    def of(self, klass: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Slot per row, of classes that are held; NO_SLOT for classes without a profile."""
+        return self._slot_of[klass]
 
-        Classes without a profile have NO_SLOT.
-        """
+    def hold(self, present: NDArray[np.int64], call: int) -> int:
+        """Let at most `slots_max` distinct classes have slots; returns what it cost."""
         self._follow()
-        present = np.bincount(klass).nonzero()[0]
         held = self._slot_of[present]
-        self._used_at[held[held != NO_SLOT]] = call
-        fresh = present[held == NO_SLOT].tolist()
-        for number in fresh:
-            if self._classes.profiles[number] is not None:
-                self._give(number, call)
-        held = self._slot_of[present]
+        is_fresh = held == NO_SLOT
+        self._used_at[held[~is_fresh]] = call
+        fresh = present[is_fresh].tolist()
+        if fresh:
+            for number in fresh:
+                if self._classes.profiles[number] is not None:
+                    self._give(number, call)
+            held = self._slot_of[present]
         changes = self._tables.statics.changes
         is_stale = (held != NO_SLOT) & (self._read_at[held] != changes)
         for number in present[is_stale].tolist():
             slot = self._slot_of[number]
             self._follow_gains(slot, self._classes.gains(number))
             self._read_at[slot] = changes
-        return self._slot_of[klass], len(fresh) * GIVE_NS
+        return len(fresh) * GIVE_NS
 
     def _follow_gains(self, slot: int, gains: Gains) -> None:
         """The slot's gains as nodes are; keys begin anew where more changed than the nodes."""

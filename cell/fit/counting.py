@@ -24,6 +24,7 @@ R_PORT, R_AFFINITY, R_ANTI_AFFINITY, R_HELD, R_SPREAD = 30, 31, 32, 33, 34
 R_CLAIM, R_DISK, R_VOLUMES = 37, 38, 39
 """Kinds of checks: the `cell.reasons.Reason` they refuse with, as numba reads it; a test compares
 them."""
+_MANY = 1 << 62
 
 
 class Seats(NamedTuple):
@@ -46,7 +47,7 @@ class Counts(NamedTuple):
     domain: I32
     """[key, node]"""
     sizes: I32
-    """[key]: domains."""
+    """[key]: domains that there is room for; of those without a node `members` and `pool` are 0."""
     key: I32
     """[counter]"""
     at: I64
@@ -81,6 +82,8 @@ class Counts(NamedTuple):
     """Largest skew of a spread constraint."""
     check_least: I64
     """Domains without which a spread constraint's minimum is 0."""
+    check_floor: I64
+    """Scratch: the minimum as `look` found it."""
     wanted: I64
     """[check's volumes ...]: what `check_skew` to `check_least` of an R_VOLUMES check delimit."""
     limits: I64
@@ -127,23 +130,51 @@ class Counts(NamedTuple):
 @bare_njit
 def move(counts: Counts, klass: int, node: int, replicas: int, leaving: int) -> None:
     """So many replicas of the class come to the node (negative: go), of which some are leaving."""
-    if klass >= len(counts.move_at):
-        return
-    begin = counts.move_at[klass]
-    for i in range(begin, begin + counts.move_count[klass]):
-        counter = counts.move_counter[i]
-        row, key = counts.row[counter], counts.key[counter]
-        domain = counts.domain[key, node]
-        if domain == counts.sizes[key] or (row >= 0 and not counts.eligible[row, node]):
-            continue
-        moved = replicas if counts.is_leaving_counted[counter] else replicas - leaving
-        moved *= counts.move_weight[i]
-        counts.pool[counts.at[counter] + domain] += moved
-        counts.total[counter] += moved
+    if klass < len(counts.move_at):
+        begin = counts.move_at[klass]
+        for i in range(begin, begin + counts.move_count[klass]):
+            _count(counts, counts.move_counter[i], counts.move_weight[i], node, replicas, leaving)
     if klass < len(counts.use_at):
         begin = counts.use_at[klass]
         for i in range(begin, begin + counts.use_count[klass]):
             _attach(counts, counts.use_counter[i], counts.use_volume[i], node, replicas)
+
+
+@bare_njit
+def _count(
+    counts: Counts, counter: int, weight: int, node: int, replicas: int, leaving: int
+) -> None:
+    """As `move`, in one counter."""
+    row, key = counts.row[counter], counts.key[counter]
+    domain = counts.domain[key, node]
+    if domain == counts.sizes[key] or (row >= 0 and not counts.eligible[row, node]):
+        return
+    moved = replicas if counts.is_leaving_counted[counter] else replicas - leaving
+    moved *= weight
+    counts.pool[counts.at[counter] + domain] += moved
+    counts.total[counter] += moved
+
+
+@bare_njit
+def count_all(
+    counts: Counts, counter: int, weight: int, node: I64, replicas: I64, leaving: I64
+) -> None:
+    """Replicas of one class, all of them, in a counter that is new."""
+    for i in range(len(node)):
+        _count(counts, counter, weight, node[i], replicas[i], leaving[i])
+
+
+@bare_njit
+def enroll(counts: Counts, counters: int, nodes: I64, sign: int) -> None:
+    """Eligible nodes come (sign -1: go) as members of their domains, in the first counters."""
+    for counter in range(counters):
+        row, key = counts.row[counter], counts.key[counter]
+        if row < 0:
+            continue
+        for node in nodes:
+            domain = counts.domain[key, node]
+            if domain != counts.sizes[key] and counts.eligible[row, node]:
+                counts.members[counts.at[counter] + domain] += sign
 
 
 @bare_njit
@@ -220,15 +251,32 @@ def judge(counts: Counts, klass: int, nodes: int, why: U8) -> None:
 @bare_njit
 def judge_node(counts: Counts, klass: int, node: int) -> int:
     """0, or the kind of the first check that refuses the class on the node."""
+    return judge_there(counts, klass, node, look(counts, klass))
+
+
+@bare_njit
+def look(counts: Counts, klass: int) -> bool:
+    """What checks of the class compare all domains for, once for many nodes: each minimum, and
+    whether the replica would be the first of its kind."""
+    if klass >= len(counts.check_at):
+        return False
+    begin = counts.check_at[klass]
+    end = begin + counts.check_count[klass]
+    for i in range(begin, end):
+        counts.check_floor[i] = _floor(counts, i, counts.check_counter[i])
+    return _is_first(counts, begin, end)
+
+
+@bare_njit
+def judge_there(counts: Counts, klass: int, node: int, is_first: bool) -> int:
+    """As `judge_node`, after `look` and before anybody moves."""
     if klass >= len(counts.check_at):
         return 0
     begin = counts.check_at[klass]
-    end = begin + counts.check_count[klass]
-    is_first = _is_first(counts, begin, end)
-    for i in range(begin, end):
+    for i in range(begin, begin + counts.check_count[klass]):
         counter = counts.check_counter[i]
         domain = counts.domain[counts.key[counter], node]
-        if not _is_passed(counts, i, counter, domain, _floor(counts, i, counter), is_first):
+        if not _is_passed(counts, i, counter, domain, counts.check_floor[i], is_first):
             return int(counts.check_kind[i])
     return 0
 
@@ -261,11 +309,11 @@ def _floor(counts: Counts, i: int, counter: int) -> int:
         return 0
     at, size = counts.at[counter], counts.sizes[counts.key[counter]]
     pool, members = counts.pool[at : at + size], counts.members[at : at + size]
-    domains, least = np.int64(0), np.int64(1 << 62)
+    domains, least = np.int64(0), np.int64(_MANY)
     for d in range(size):
         is_there = members[d] > 0
         domains += is_there
-        least = min(least, pool[d] if is_there else np.int64(1 << 62))
+        least = min(least, pool[d] if is_there else np.int64(_MANY))
     return int(least) if domains >= counts.check_least[i] and domains > 0 else 0
 
 
@@ -289,9 +337,25 @@ def _is_passed(
 
 @bare_njit
 def _judge_domains(counts: Counts, i: int, is_first: bool) -> None:
+    """As `_is_passed`, for all domains; in a loop that vectorises for all kinds but volumes."""
     counter, kind = counts.check_counter[i], counts.check_kind[i]
-    key = counts.key[counter]
-    floor, bad = _floor(counts, i, counter), counts.bad[key]
-    for domain in range(counts.sizes[key] + 1):
-        if bad[domain] == 0 and not _is_passed(counts, i, counter, domain, floor, is_first):
-            bad[domain] = kind
+    key, at = counts.key[counter], counts.at[counter]
+    size = counts.sizes[key]
+    if kind == R_VOLUMES:
+        for node in range(size):
+            if counts.bad[key, node] == 0 and not _is_attachable(counts, i, counter, node):
+                counts.bad[key, node] = kind
+        return
+    least, most = np.int64(0), np.int64(0)
+    if kind == R_AFFINITY:
+        least, most = np.int64(-_MANY if is_first else 1), np.int64(_MANY)
+    elif kind == R_SPREAD:
+        least = np.int64(-_MANY)
+        most = counts.check_skew[i] + _floor(counts, i, counter) - counts.check_self[i]
+    held, bad = counts.pool[at : at + size], counts.bad[key][:size]
+    for d in range(len(held)):
+        is_out = (held[d] < least) | (held[d] > most)
+        bad[d] = kind if is_out & (bad[d] == 0) else bad[d]
+    lacking = counts.bad[key]
+    if lacking[size] == 0 and not _is_passed(counts, i, counter, size, 0, is_first):
+        lacking[size] = kind

@@ -3,37 +3,33 @@
 Owned by a scheduler's tables and by the binder's ledger, each with its own numbers of classes and
 nodes, so that both judge alike. What must hold: each counter is the sum of the residents' weights
 over the domains of its key, as nodes and residents are now; `tests/property` compares it with a
-recount.
+recount. What comes is added and who moves is moved: classes and counters are appended, residents of
+a node whose spec changes leave their old domains and enter the new. All is counted anew only when
+there is no room left, or when more nodes changed than `StaticNodes` remembers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cell.between import Between
 from cell.classes import ClassSpec
-from cell.fit.counters import EVERYWHERE, NODE, Check, Counter, Eligible
-from cell.fit.counting import Counts, Seats, judge, judge_node, move_all
-from cell.fit.labels import ABSENT, attracted, selected
+from cell.fit.count_columns import CountColumns
+from cell.fit.counters import Check, Counter
+from cell.fit.counting import Counts, count_all, judge, judge_node, move_all
 from cell.fit.pod_affinity import Holders, affinity_checks, held_checks, holders
 from cell.fit.ports import port_checks
-from cell.fit.residents import Residents
+from cell.fit.residents import BY_CLASS, BY_NODE, Residents
 from cell.fit.spread import spread_checks
 from cell.fit.static import StaticNodes, rules_of
 from cell.fit.volumes import Attached, volume_checks
 from cell.fit.weighing import weigh
-from cell.fit.wish_columns import spans, wish_columns
 from cell.fit.wishes import Wanting, Wishes, wantings, wishes_of
-from cell.node import ATTACH_PREFIX
 
 Rows = NDArray[np.int64]
-
-SEATS_SPARE = 1 << 16
-"""Volumes that nodes may attach before the table of them is made anew."""
 
 
 class Neighbours:
@@ -41,23 +37,27 @@ class Neighbours:
 
     def __init__(self, statics: StaticNodes, *, is_scoring: bool = False) -> None:
         self.residents = Residents()
-        self.columns = _no_counts()
         self._statics = statics
+        self._table = CountColumns(statics)
         self._specs: dict[int, ClassSpec] = {}
         self._counters: dict[Counter, int] = {}
         self._held: list[Holders] = []
-        self._keys: dict[str, int] = {}
         self._checks: dict[int, list[Check]] = {}
-        self._volumes: dict[str, int] = {}
         self._is_scoring = is_scoring
         """Whether wishes matter: to who places, not to who only judges."""
         self._wanted: list[Wanting] = []
         self._wishes: dict[int, Wishes] = {}
         self._is_stale = False
-        """Whether classes, counters or nodes came that the columns do not show."""
+        """Whether the columns have to be made anew."""
         self._changes = 0
+        """Changes of nodes that the columns show."""
         self.assumed: Callable[[], tuple[Rows, Rows]] = _nobody
         """Nodes and classes of replicas that are counted and are no residents yet."""
+
+    @property
+    def columns(self) -> Counts:
+        """See the class."""
+        return self._table.counts
 
     @property
     def is_needed(self) -> bool:
@@ -67,25 +67,29 @@ class Neighbours:
     def learn(self, klass: int, spec: ClassSpec) -> None:
         """A class under its owner's number; classes that say nothing between replicas are left
         out."""
-        if self._specs.get(klass) == spec:
+        known = self._specs.get(klass)
+        if known == spec or (known is None and spec.between is None):
             return
+        self._is_stale |= known is not None or len(self.residents.of(BY_CLASS, _one(klass))) > 0
         self._checks.pop(klass, None)
         self._wishes.pop(klass, None)
         if spec.between is None:
-            self._specs.pop(klass, None)
+            del self._specs[klass]
             return
         self._specs[klass] = spec
+        if not self._is_stale:
+            self._table.put_moves(klass, _weights(self._counters, spec.between))
+            self._table.put_uses(klass, spec.between.claims)
         for counter in holders(spec.between):
             if counter not in self._counters:
                 self._held.append(counter)
                 self._count(counter)
-                self._checks.clear()
+                self._check_all(counter)
         for wanting in wantings(spec.between) if self._is_scoring else ():
             if wanting not in self._counters:
                 self._wanted.append(wanting)
                 self._count(wanting)
                 self._wishes.clear()
-        self._is_stale = True
 
     def has_checks(self, klass: int) -> bool:
         """Whether any rule between replicas says where the class may be."""
@@ -98,10 +102,12 @@ class Neighbours:
 
     def put(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
         """Residents as they are from now on: so many of a class on a node, some of them leaving."""
+        self._follow_nodes()
         self._moved(nodes, klasses, *self.residents.put(nodes, klasses, counts, leaving))
 
     def add(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows, generation: int) -> None:
         """Residents come (negative: go)."""
+        self._follow_nodes()
         self.residents.add(nodes, klasses, counts, leaving, generation)
         self._moved(nodes, klasses, counts, leaving)
 
@@ -116,18 +122,19 @@ class Neighbours:
         self._is_stale = True
 
     def move(self, nodes: Rows, klasses: Rows, counts: Rows) -> None:
-        """Replicas come that are no residents yet (negative: go again, or become residents)."""
+        """Replicas come that are no residents yet (negative: go again, or become residents).
+
+        To be called while `assumed` still tells of them."""
+        self._follow_nodes()
         self._moved(nodes, klasses, counts, np.zeros_like(counts))
 
     def prepare(self, klasses: list[int]) -> None:
         """Make the columns right for these classes and for the nodes as they are."""
+        self._follow_nodes()
         for klass in klasses:
             self._checks_of(klass)
             self._wishes_of(klass)
-        if self._changes != self._statics.changes:
-            self._changes = self._statics.changes
-            self._is_stale = self._is_stale or bool(self._counters)
-        if self._is_stale or self._is_crowded():
+        if self._is_stale or self._table.is_crowded:
             self._rebuild()
 
     def reasons(self, klass: int) -> NDArray[np.uint8]:
@@ -149,10 +156,10 @@ class Neighbours:
         return judge_node(self.columns, klass, node)
 
     def _moved(self, nodes: Rows, klasses: Rows, counts: Rows, leaving: Rows) -> None:
-        # 1. A node comes. 2. Somebody is on it. 3. The columns have no domain of it yet.
-        self._is_stale |= self._changes != self._statics.changes
-        if not self._is_stale and len(self.columns.at):
+        if not self._is_stale and self._counters:
             move_all(self.columns, klasses, nodes, counts, leaving)
+
+    # Classes and counters come
 
     def _checks_of(self, klass: int) -> list[Check]:
         known = self._checks.get(klass)
@@ -168,8 +175,7 @@ class Neighbours:
             checks += held_checks(self._held, spec.between)
         for check in checks:
             self._count(check.counter)
-        self._checks[klass] = checks
-        self._is_stale |= bool(checks)
+        self._put_checks(klass, checks)
         return checks
 
     def _wishes_of(self, klass: int) -> Wishes:
@@ -183,239 +189,130 @@ class Neighbours:
         for counter in wishes.counters:
             self._count(counter)
         self._wishes[klass] = wishes
-        self._is_stale |= bool(wishes.counters)
+        if not self._is_stale:
+            self._table.put_wishes(klass, wishes, self._counters)
         return wishes
 
-    def _count(self, counter: Counter) -> None:
-        if counter not in self._counters:
-            self._counters[counter] = len(self._counters)
-            self._is_stale = True
+    def _check_all(self, counter: Holders) -> None:
+        """Let the classes that are meant by a new term, and that were looked at, mind it."""
+        for klass, checks in list(self._checks.items()):
+            between = self._specs[klass].between if klass in self._specs else None
+            held = held_checks([counter], between) if between is not None else []
+            if held:
+                self._put_checks(klass, checks + held)
 
-    # Columns
+    def _put_checks(self, klass: int, checks: list[Check]) -> None:
+        self._checks[klass] = checks
+        if not self._is_stale:
+            self._table.put_checks(klass, checks, self._counters)
+
+    def _count(self, counter: Counter) -> None:
+        """One more counter, if it is one, with all that it counts."""
+        if counter in self._counters:
+            return
+        self._follow_nodes()
+        number = self._counters[counter] = len(self._counters)
+        if self._is_stale:
+            return
+        self._table.add(counter)
+        if isinstance(counter, Attached):
+            self._count_volumes(counter)
+            return
+        nodes, klasses = self.assumed()
+        for klass, spec in self._specs.items():
+            weight = counter.weight(spec.between) if spec.between is not None else 0
+            if not weight:
+                continue
+            self._table.add_move(klass, number, weight)
+            held, pairs = self.residents, self.residents.of(BY_CLASS, _one(klass))
+            there = held.node[pairs], held.count[pairs], held.leaving[pairs]
+            count_all(self.columns, number, weight, *there)
+            mine = nodes[klasses == klass]
+            count_all(self.columns, number, weight, mine, np.ones_like(mine), np.zeros_like(mine))
+
+    def _count_volumes(self, counter: Attached) -> None:
+        """A driver's first volumes are its first class's own; who is there already is counted
+        with all others."""
+        assumed = set(self.assumed()[1].tolist())
+        for klass, spec in self._specs.items():
+            claims = spec.between.claims if spec.between is not None else ()
+            if any(each.driver == counter.driver for each in claims):
+                self._table.put_uses(klass, claims)
+                there = self.residents.of(BY_CLASS, _one(klass))
+                self._is_stale |= klass in assumed or len(there) > 0
+
+    # Nodes change
+
+    def _follow_nodes(self) -> None:
+        """Let residents of nodes that changed leave their domains, and enter those of now."""
+        statics = self._statics
+        if self._changes == statics.changes:
+            return
+        changed = statics.changed_since(self._changes)
+        self._changes = statics.changes
+        if changed is None or self._table.nodes != len(statics.names):
+            self._is_stale = True
+        elif self._counters and not self._is_stale:
+            self._remap(np.unique(np.array(changed, np.int64)))
+
+    def _remap(self, nodes: Rows) -> None:
+        held, pairs = self.residents, self.residents.of(BY_NODE, nodes)
+        there = held.klass[pairs], held.node[pairs], held.count[pairs], held.leaving[pairs]
+        is_changed = np.zeros(self._table.nodes, np.bool_)
+        is_changed[nodes] = True
+        at, klasses = self.assumed()
+        mine = is_changed[at]
+        at, klasses = at[mine], klasses[mine]
+        ones, none = np.ones_like(at), np.zeros_like(at)
+        move_all(self.columns, there[0], there[1], -there[2], -there[3])
+        move_all(self.columns, klasses, at, -ones, none)
+        if not self._table.map_nodes(nodes):
+            self._is_stale = True
+            return
+        move_all(self.columns, *there)
+        move_all(self.columns, klasses, at, ones, none)
 
     def _rebuild(self) -> None:
         """All columns afresh, from residents and nodes."""
         self._is_stale = False
-        counters = list(self._counters)
-        evens = [even for wishes in self._wishes.values() for even in wishes.evens]
-        for name in (*(c.key for c in counters), *(even.label for even in evens)):
-            if name not in self._keys:
-                self._keys[name] = len(self._keys)
-        domain, sizes = self._map_domains()
-        key = np.array([self._keys[each.key] for each in counters], np.int32)
-        lengths = sizes[key].astype(np.int64)
-        at = np.cumsum(lengths) - lengths
-        rows: dict[Eligible, int] = {}
-        for counter in counters:
-            if counter.eligible is not None:
-                rows.setdefault(counter.eligible, len(rows))
-        masks = [self._eligible(each) for each in rows]
-        self.columns = Counts(
-            domain=domain,
-            sizes=sizes,
-            key=key,
-            at=at,
-            pool=np.zeros(int(lengths.sum()), np.int64),
-            members=np.zeros(int(lengths.sum()), np.int32),
-            total=np.zeros(len(counters), np.int64),
-            is_leaving_counted=np.array([c.is_leaving_counted for c in counters], np.bool_),
-            row=np.array(
-                [-1 if c.eligible is None else rows[c.eligible] for c in counters], np.int32
-            ),
-            eligible=np.array(masks, np.bool_).reshape(len(masks), domain.shape[1]),
-            **self._moves(counters),
-            **self._check_columns(),
-            **self._volume_columns(counters),
-            **wish_columns(self._wishes, self._counters, self._keys),
-            bad=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1), np.uint8),
-            why=np.zeros(domain.shape[1], np.uint8),
-            worth=np.zeros((len(sizes), int(sizes.max(initial=0)) + 1)),
-            pull=np.zeros(domain.shape[1], np.int64),
-            even=np.zeros(domain.shape[1], np.int64),
-            cost=np.zeros(domain.shape[1]),
-        )
-        self._count_members()
+        self._table = CountColumns(self._statics, self._volumes_there())
+        for counter in self._counters:
+            self._table.add(counter)
+        for klass, spec in self._specs.items():
+            if spec.between is not None:
+                self._table.put_moves(klass, _weights(self._counters, spec.between))
+                self._table.put_uses(klass, spec.between.claims)
+        for klass, wishes in self._wishes.items():
+            self._table.put_wishes(klass, wishes, self._counters)
+        for klass, checks in self._checks.items():
+            self._table.put_checks(klass, checks, self._counters)
         held = self.residents
         move_all(self.columns, held.klass, held.node, held.count, held.leaving)
         nodes, klasses = self.assumed()
         move_all(self.columns, klasses, nodes, np.ones_like(nodes), np.zeros_like(nodes))
 
-    def _map_domains(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """[key, node] with room for nodes to come, and [key]."""
-        count, size = self._statics.count, len(self._statics.names)
-        domain = np.zeros((len(self._keys), size), np.int32)
-        sizes = np.zeros(len(self._keys), np.int32)
-        for name, key in self._keys.items():
-            if name in (NODE, EVERYWHERE):
-                sizes[key] = size if name == NODE else 1
-                domain[key] = np.arange(size) if name == NODE else 0
-                continue
-            column = self._statics.labels.column(self._statics.strings.intern(name))[:count]
-            values, inverse = np.unique(column, return_inverse=True)
-            is_lacked = len(values) > 0 and values[0] == ABSENT
-            sizes[key] = len(values) - is_lacked
-            domain[key] = sizes[key]
-            domain[key, :count] = (inverse - 1) % len(values) if is_lacked else inverse
-        return domain, sizes
-
-    def _eligible(self, which: Eligible) -> NDArray[np.bool_]:
-        statics = self._statics
-        rows = np.arange(statics.count)
-        held = statics.is_present[rows].copy()
-        for name in which.keys:
-            held &= statics.labels.column(statics.strings.intern(name))[rows] != ABSENT
-        held &= selected(statics.labels, which.selector, rows)
-        held &= attracted(statics.labels, statics.names, statics.strings, which.affinity, rows)
-        if which.tolerations is not None:
-            held &= statics.taints.tolerated(which.tolerations, rows)
-        mask = np.zeros(len(statics.names), np.bool_)
-        mask[rows] = held
-        return mask
-
-    def _count_members(self) -> None:
-        """Eligible nodes per domain, for counters that have such."""
-        columns = self.columns
-        for counter in np.flatnonzero(columns.row >= 0).tolist():
-            key, at = columns.key[counter], columns.at[counter]
-            size = int(columns.sizes[key])
-            domains = columns.domain[key][columns.eligible[columns.row[counter]]]
-            counted = np.bincount(domains, minlength=size + 1)[:size]
-            columns.members[at : at + size] = counted
-
-    def _is_crowded(self) -> bool:
-        """Whether more volumes were attached than were expected."""
-        seats = self.columns.seats
-        return len(seats.key) > 1 and 2 * int(seats.filled[0]) > len(seats.key)
-
-    def _volume_columns(self, counters: list[Counter]) -> dict[str, Any]:
-        """What nodes can attach, and which volumes classes use that somebody counts."""
-        drivers = {each.driver: i for i, each in enumerate(counters) if isinstance(each, Attached)}
-        limit_row = np.full(len(counters), -1, np.int32)
-        limit_row[list(drivers.values())] = np.arange(len(drivers))
-        uses: dict[int, list[tuple[int, int]]] = {}
-        for klass, spec in self._specs.items():
-            claims = spec.between.claims if spec.between is not None and drivers else ()
-            counted = [claim for claim in claims if claim.driver in drivers]
-            used = {(drivers[each.driver], self._volume(each.name)) for each in counted}
-            if used:
-                uses[klass] = sorted(used)
-        entries = [entry for listed in uses.values() for entry in listed]
-        return {
-            **spans("use", {klass: len(listed) for klass, listed in uses.items()}),
-            "use_counter": np.array([counter for counter, _ in entries], np.int32),
-            "use_volume": np.array([volume for _, volume in entries], np.int64),
-            "limits": np.array([self._limits(driver) for driver in drivers], np.int64).reshape(
-                len(drivers), len(self._statics.names)
-            ),
-            "limit_row": limit_row,
-            "seats": self._seats(uses),
-        }
-
-    def _seats(self, uses: dict[int, list[tuple[int, int]]]) -> Seats:
-        """An empty table with room for who is there, and some more."""
-        size = 1
-        if uses:
-            per_class = np.zeros(max(uses) + 1, np.int64)
-            per_class[list(uses)] = [len(listed) for listed in uses.values()]
-            klasses = self.residents.klass
-            taken = int(per_class[klasses[klasses < len(per_class)]].sum())
-            size = 1 << (4 * taken + SEATS_SPARE).bit_length()
-        return Seats(np.zeros(size, np.int64), np.zeros(size, np.int64), np.zeros(1, np.int64))
-
-    def _volume(self, claim: str) -> int:
-        return self._volumes.setdefault(claim, len(self._volumes))
-
-    def _limits(self, driver: str) -> NDArray[np.int64]:
-        """[node]: what labels say of how many volumes of the driver a node can attach."""
-        statics = self._statics
-        column = statics.labels.column(statics.strings.intern(f"{ATTACH_PREFIX}{driver}"))
-        values, inverse = np.unique(column, return_inverse=True)
-        texts = ["-1" if value == ABSENT else statics.strings.texts[value] for value in values]
-        return np.array([int(each) for each in texts], np.int64)[inverse]
-
-    def _moves(self, counters: list[Counter]) -> dict[str, Any]:
-        found = {
-            klass: _weights(counters, spec.between)
+    def _volumes_there(self) -> int:
+        """Volumes of residents, each as often as it is used, where any driver is counted."""
+        if not any(isinstance(counter, Attached) for counter in self._counters):
+            return 0
+        pairs = np.bincount(self.residents.klass)
+        using = (
+            (klass, len(spec.between.claims))
             for klass, spec in self._specs.items()
-            if spec.between is not None
-        }
-        entries = [entry for listed in found.values() for entry in listed]
-        return {
-            **spans("move", {klass: len(listed) for klass, listed in found.items()}),
-            "move_counter": np.array([c for c, _ in entries], np.int32),
-            "move_weight": np.array([w for _, w in entries], np.int32),
-        }
-
-    def _check_columns(self) -> dict[str, Any]:
-        checks = [check for listed in self._checks.values() for check in listed]
-        ends = np.cumsum([len(each.volumes) for each in checks], dtype=np.int64).tolist()
-        return {
-            "wanted": np.array([self._volume(v) for c in checks for v in c.volumes], np.int64),
-            **spans("check", {klass: len(listed) for klass, listed in self._checks.items()}),
-            "check_kind": np.array([each.reason for each in checks], np.uint8),
-            "check_counter": np.array([self._counters[c.counter] for c in checks], np.int32),
-            "check_self": np.array([each.is_self for each in checks], np.int64),
-            "check_skew": np.array(
-                [
-                    end - len(c.volumes) if c.volumes else c.skew_max
-                    for c, end in zip(checks, ends, strict=True)
-                ],
-                np.int64,
-            ),
-            "check_least": np.array(
-                [end if c.volumes else c.domains_min for c, end in zip(checks, ends, strict=True)],
-                np.int64,
-            ),
-        }
+            if spec.between is not None and klass < len(pairs)
+        )
+        return 1 + sum(int(pairs[klass]) * claims for klass, claims in using)
 
 
 def _nobody() -> tuple[Rows, Rows]:
     return np.empty(0, np.int64), np.empty(0, np.int64)
 
 
-def _weights(counters: list[Counter], between: Between) -> list[tuple[int, int]]:
+def _one(number: int) -> Rows:
+    return np.array([number], np.int64)
+
+
+def _weights(counters: dict[Counter, int], between: Between) -> list[tuple[int, ...]]:
     """(counter, weight) of each counter in which a class counts."""
-    weights = ((i, counter.weight(between)) for i, counter in enumerate(counters))
+    weights = ((i, counter.weight(between)) for counter, i in counters.items())
     return [(i, weight) for i, weight in weights if weight]
-
-
-def _no_counts() -> Counts:
-    small, large, bits = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
-    return Counts(
-        domain=small.reshape(0, 0),
-        sizes=small,
-        key=small,
-        at=large,
-        pool=large,
-        members=small,
-        total=large,
-        is_leaving_counted=bits,
-        row=small,
-        eligible=bits.reshape(0, 0),
-        move_at=small,
-        move_count=small,
-        move_counter=small,
-        move_weight=small,
-        check_at=small,
-        check_count=small,
-        check_kind=np.zeros(0, np.uint8),
-        check_counter=small,
-        check_self=large,
-        check_skew=large,
-        check_least=large,
-        wanted=large,
-        limits=large.reshape(0, 0),
-        limit_row=small,
-        use_at=small,
-        use_count=small,
-        use_counter=small,
-        use_volume=large,
-        seats=Seats(np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)),
-        **wish_columns({}, {}, {}),
-        bad=np.zeros((0, 0), np.uint8),
-        why=np.zeros(0, np.uint8),
-        worth=np.zeros((0, 0)),
-        pull=large,
-        even=large,
-        cost=np.zeros(0),
-    )

@@ -1,41 +1,55 @@
-"""Columns of wishes between replicas, for `Neighbours`."""
+"""Columns of wishes between replicas, for `CountColumns`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cell.fit.counters import Counter
+from cell.fit.spans import Spans
 from cell.fit.wishes import Wishes
 
 
-def wish_columns(
-    wishes: Mapping[int, Wishes], counters: Mapping[Counter, int], keys: Mapping[str, int]
-) -> dict[str, Any]:
-    """The wishes of each class, as `Counts` has them."""
-    pulls = [each for listed in wishes.values() for each in listed.pulls]
-    evens = [each for listed in wishes.values() for each in listed.evens]
-    return {
-        **spans("pull", {klass: len(listed.pulls) for klass, listed in wishes.items()}),
-        "pull_counter": np.array([counters[each.counter] for each in pulls], np.int32),
-        "pull_weight": np.array([each.weight for each in pulls], np.int64),
-        **spans("even", {klass: len(listed.evens) for klass, listed in wishes.items()}),
-        "even_counter": np.array([counters[each.counter] for each in evens], np.int32),
-        "even_label": np.array([keys[each.label] for each in evens], np.int32),
-        "even_skew": np.array([each.skew_max for each in evens], np.int64),
-        "even_needed": np.array([each.is_label_needed for each in evens], np.bool_),
-    }
+class WishColumns:
+    """The wishes of each class; `fields` is what `Counts` has of them."""
 
+    def __init__(self) -> None:
+        self._pulls = Spans(np.int32, np.int64)
+        self._evens = Spans(np.int32, np.int32, np.int64, np.bool_)
 
-def spans(name: str, lengths: dict[int, int]) -> dict[str, NDArray[np.int32]]:
-    """First entry and number of entries by class, for lists that follow one another."""
-    size = max(lengths, default=-1) + 1
-    at, count = np.zeros(size, np.int32), np.zeros(size, np.int32)
-    klasses = np.array(list(lengths), np.int64)
-    sizes = np.array(list(lengths.values()), np.int32)
-    count[klasses] = sizes
-    at[klasses] = np.cumsum(sizes) - sizes
-    return {f"{name}_at": at, f"{name}_count": count}
+    def put(
+        self,
+        klass: int,
+        wishes: Wishes,
+        counters: Mapping[Counter, int],
+        key_of: Callable[[str], int],
+    ) -> None:
+        """The class's wishes from now on; `key_of` a label."""
+        self._pulls.put(klass, [(counters[each.counter], each.weight) for each in wishes.pulls])
+        self._evens.put(
+            klass,
+            [
+                (counters[e.counter], key_of(e.label), e.skew_max, int(e.is_label_needed))
+                for e in wishes.evens
+            ],
+        )
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """See the class."""
+        counter, weight = self._pulls.columns
+        even, label, skew, needed = self._evens.columns
+        return {
+            "pull_at": self._pulls.at,
+            "pull_count": self._pulls.count,
+            "pull_counter": counter,
+            "pull_weight": weight,
+            "even_at": self._evens.at,
+            "even_count": self._evens.count,
+            "even_counter": even,
+            "even_label": label,
+            "even_skew": skew,
+            "even_needed": needed,
+        }

@@ -168,6 +168,8 @@ SCAN_NS = 4
 REPAIR_NS = 25
 BESIDE_NS = 4
 """Per node and replica, where rules between replicas have a say."""
+BESIDE_NODES_PER_TRY = 16
+"""Judging a node by itself costs as much as judging so many at once."""
 WISH_NS = 12
 """Per node and replica, where wishes between replicas count."""
 PLACE_NS = 60

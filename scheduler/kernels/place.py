@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cell.fit.counting import Counts, judge, judge_node, move
+from cell.fit.counting import Counts, judge, judge_node, judge_there, look, move
 from cell.fit.weighing import is_told_apart, weigh
 from cell.jit import bare_njit
 from scheduler.kernels.keys import best_wished, is_fitting, node_of, repair, scan
 from scheduler.kernels.layout import (
     ANYWHERE,
+    BESIDE_NODES_PER_TRY,
     BESIDE_NS,
     BLOCK,
     ENDED,
@@ -133,8 +134,32 @@ def best_beside(counts: Counts, classes: Classes, slots: Slots, slot: int, count
     """The largest key of a slot among nodes that the rules between replicas allow, and with what
     wishes between replicas add to it.
 
-    Nodes beyond those that are counted only fill the last block.
+    Only nodes with a larger key than the best so far are judged, and only blocks with such a node
+    are looked at. Where almost all are refused it is cheaper to judge all at once.
     """
+    keys, tops, klass = slots.keys[slot], slots.tops[slot], slots.klass[slot]
+    if classes.has_wishes[klass]:
+        return _best_of_all(counts, classes, slots, slot, count)
+    is_first = look(counts, klass)
+    left = count // BESIDE_NODES_PER_TRY
+    best = np.int32(-1)
+    for block in range(count // BLOCK):
+        if tops[block] <= best:
+            continue
+        for node in range(block * BLOCK, block * BLOCK + BLOCK):
+            if keys[node] <= best:
+                continue
+            if left == 0:
+                return _best_of_all(counts, classes, slots, slot, count)
+            left -= 1
+            if judge_there(counts, klass, node, is_first) == 0:
+                best = keys[node]
+    return int(best)
+
+
+@bare_njit
+def _best_of_all(counts: Counts, classes: Classes, slots: Slots, slot: int, count: int) -> int:
+    """As `best_beside`. Nodes beyond those that are counted only fill the last block."""
     keys, why, klass = slots.keys[slot], counts.why, slots.klass[slot]
     count = min(count, len(why))
     judge(counts, klass, count, why)

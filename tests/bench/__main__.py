@@ -1,7 +1,9 @@
-"""`make bench`: the embedded home end to end, next to the null pipeline, in interleaved rounds.
+"""`make bench`: the kernels by themselves, memory, and the embedded home end to end.
 
-Prints tables and writes build/bench/spine.json.
-Options: --nodes 1000,10000 --rounds 5 --units 30000 --samples 1000.
+The last stands next to the null pipeline, in interleaved rounds. Prints tables and writes
+build/bench/{kernels,memory,spine}.json.
+Options: --nodes 1000,10000 --rounds 5 --units 30000 --samples 1000, and to measure one part alone
+--kernels or --memory.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import numpy as np
 import psutil
 import uvloop
 
-from tests.bench import echo, report, services
+from tests.bench import echo, kernels, memory, report, services
 from tests.bench.client import GANG, Client, Round, Shape
 
 NULL = Shape(is_null=True)
@@ -165,7 +167,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--units", type=int, default=30_000)
     parser.add_argument("--samples", type=int, default=1_000)
-    results = uvloop.run(measure(parser.parse_args()))
+    parser.add_argument("--kernels", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    options = parser.parse_args()
+    is_whole = not (options.kernels or options.memory)
+    if options.kernels or is_whole:
+        kernels.run(options.rounds)
+    if options.memory or is_whole:
+        memory.run()
+    if is_whole:
+        end_to_end(options)
+
+
+def end_to_end(options: argparse.Namespace) -> None:
+    """Measure through gRPC, print, write."""
+    results = uvloop.run(measure(options))
     target = Path("build/bench/spine.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps([line.as_json() for line in results], indent=1) + "\n")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from unittest import mock
 
 import numpy as np
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell.between import (
@@ -20,9 +22,11 @@ from cell.between import (
     is_selected,
 )
 from cell.classes import ClassSpec, normalise
-from cell.fit.neighbours import Neighbours
+from cell.fit import count_columns
+from cell.fit.counting import move
+from cell.fit.neighbours import Neighbours, Rows
 from cell.fit.static import StaticNodes
-from cell.node import ATTACH_PREFIX, NodeSpec
+from cell.node import ATTACH_PREFIX, NodeSpec, Taint
 from cell.node import normalise as node_form
 from cell.reasons import Reason
 from cell.requirements import Operator, Requirement
@@ -74,52 +78,130 @@ CLASSES = st.builds(
     disks=st.lists(DISKS, max_size=1).map(tuple),
 )
 BOOLS: st.SearchStrategy[bool] = st.booleans()
+STEPS = st.sampled_from(
+    ["node", "node", "node", "comes", "comes", "comes", "planned", "planned", "goes", "covered"]
+)
 Nodes = list[dict[str, str]]
 Replicas = list[tuple[int, int, bool]]
 """Node, class, and whether it is leaving."""
 
 
+@settings(max_examples=250)
 @given(
     st.lists(ZONES, min_size=1, max_size=5),
     st.lists(CLASSES, min_size=1, max_size=4),
+    st.sampled_from([8, 8, 0]),
     st.data(),
 )
 def test_verdicts_follow_whoever_comes_and_goes(
-    zones: list[str], classes: list[ClassSpec], data: st.DataObject
+    zones: list[str], classes: list[ClassSpec], spare: int, data: st.DataObject
 ) -> None:
-    statics = StaticNodes()
-    specs = [_node(i, zone) for i, zone in enumerate(zones)]
-    put_nodes(statics, dict(enumerate(specs)))
-    neighbours = Neighbours(statics)
-    there = list[tuple[int, int, bool]]()
-    for _ in range(data.draw(st.integers(1, 6))):
-        learnt = data.draw(st.integers(1, len(classes)))
+    """Also nodes that change, come and go; with `spare` 0 the columns have room for no new domain.
+
+    Some replicas are assumed: counted before they are residents.
+    """
+    cluster, learnt = _Cluster(zones, classes), 0
+    with mock.patch.object(count_columns, "SPARE_MIN", spare):
+        for _ in range(data.draw(st.integers(6, 24))):
+            learnt = max(learnt, data.draw(st.integers(1, len(classes))))
+            cluster.learn(learnt)
+            cluster.step(data, learnt)
+            if data.draw(BOOLS):
+                cluster.check(learnt)
+        cluster.learn(len(classes))
+        cluster.check(len(classes))
+
+
+class _Cluster:
+    """Neighbours, and beside them what they were told."""
+
+    def __init__(self, zones: list[str], classes: list[ClassSpec]) -> None:
+        self.statics = StaticNodes()
+        self.specs: list[NodeSpec | None] = []
+        self.neighbours = Neighbours(self.statics)
+        self.neighbours.assumed = self.assumed
+        self.classes = classes
+        self.there = list[tuple[int, int, bool]]()
+        self.planned = list[tuple[int, int]]()
+        for node, zone in enumerate(zones):
+            self.put_node(node, zone)
+
+    def assumed(self) -> tuple[Rows, Rows]:
+        pairs = np.array(self.planned, np.int64).reshape(-1, 2)
+        return pairs[:, 0].copy(), pairs[:, 1].copy()
+
+    def learn(self, learnt: int) -> None:
         for klass in range(learnt):
-            neighbours.learn(klass, classes[klass])
-        is_going = data.draw(BOOLS)
-        if there and is_going:
-            node, klass, is_leaving = there.pop(data.draw(st.integers(0, len(there) - 1)))
-            _move(neighbours, node, klass, -1, -int(is_leaving))
-        else:
-            node = data.draw(st.integers(0, len(specs) - 1))
-            klass = data.draw(st.integers(0, learnt - 1))
-            is_leaving = data.draw(BOOLS)
-            there.append((node, klass, is_leaving))
-            _move(neighbours, node, klass, 1, int(is_leaving))
-        if data.draw(st.booleans()):
-            neighbours.prepare(list(range(learnt)))
-    for klass in range(len(classes)):
-        neighbours.learn(klass, classes[klass])
-    neighbours.prepare(list(range(len(classes))))
-    for klass, spec in enumerate(classes):
-        assert spec.between is not None
-        labels = [dict(each.labels) for each in specs]
-        want = [
-            _is_allowed(spec.between, node, labels, there, classes) for node in range(len(specs))
+            self.neighbours.learn(klass, self.classes[klass])
+
+    def put_node(self, node: int, zone: str | None) -> None:
+        """The node as it is from now on, under a name of its own; None: it is gone."""
+        self.specs[node:] = [
+            None if zone is None else _node(self.statics.changes, zone),
+            *self.specs[node + 1 :],
         ]
-        why = neighbours.reasons(klass)
-        assert [each == 0 for each in why.tolist()] == want
-        assert [neighbours.reason(klass, node) == 0 for node in range(len(specs))] == want
+        put_nodes(self.statics, {node: self.specs[node]})
+
+    def step(self, data: st.DataObject, learnt: int) -> None:
+        node = data.draw(st.integers(0, len(self.specs) - 1))
+        klass = data.draw(st.integers(0, learnt - 1))
+        match data.draw(STEPS):
+            case "node":
+                at = data.draw(st.integers(0, len(self.specs)))
+                self.put_node(at, data.draw(st.one_of(st.none(), ZONES)))
+            case "comes":
+                is_leaving = data.draw(BOOLS)
+                self.there.append((node, klass, is_leaving))
+                _move(self.neighbours, node, klass, 1, int(is_leaving))
+            case "goes" if self.there:
+                node, klass, is_leaving = self.there.pop()
+                _move(self.neighbours, node, klass, -1, -int(is_leaving))
+            case "planned":
+                self.neighbours.prepare([klass])
+                move(self.neighbours.columns, klass, node, 1, 0)
+                self.planned.append((node, klass))
+            case "covered" if self.planned:
+                node, klass = self.planned[0]
+                self.neighbours.move(*(np.array([each]) for each in (node, klass, -1)))
+                self.planned.pop(0)
+
+    def check(self, learnt: int) -> None:
+        self.neighbours.prepare(list(range(learnt)))
+        labels = [dict(each.labels) if each else {} for each in self.specs]
+        there = self.there + [(node, klass, False) for node, klass in self.planned]
+        for klass in range(learnt):
+            mine = self.classes[klass].between
+            assert mine is not None
+            nodes = range(len(self.specs))
+            want = [_is_allowed(mine, node, labels, there, self.classes) for node in nodes]
+            why = self.neighbours.reasons(klass)
+            assert [each == 0 for each in why.tolist()] == want
+            assert [self.neighbours.reason(klass, node) == 0 for node in nodes] == want
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        NodeSpec("n0", labels=(("zone", "b"),)),
+        NodeSpec("n0", labels=(("zone", "a"),), taints=(Taint("x", "", "NoSchedule"),)),
+        None,
+    ],
+    ids=["its only node is in another now", "its only node is tainted", "its only node is gone"],
+)
+def test_a_zone_that_no_node_counts_for_is_not_the_emptiest(changed: NodeSpec | None) -> None:
+    """Two replicas are in b and none in a: a third may come to b once a is none."""
+    statics = StaticNodes()
+    put_nodes(statics, {0: _node(0, "a"), 1: _node(1, "b")})
+    neighbours = Neighbours(statics)
+    spread = Spread("zone", 1, _selector("x"), are_taints_honoured=True)
+    neighbours.learn(0, _class("n", "x", spread=(spread,)))
+    for _ in range(2):
+        _move(neighbours, 1, 0, 1, 0)
+    neighbours.prepare([0])
+    assert neighbours.reason(0, 1) == Reason.TOPOLOGY_SPREAD
+    put_nodes(statics, {0: changed})
+    neighbours.prepare([0])
+    assert neighbours.reason(0, 1) == 0
 
 
 def _node(number: int, zone: str) -> NodeSpec:

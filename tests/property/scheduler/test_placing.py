@@ -127,7 +127,7 @@ def test_scan_repair_and_hooks_give_the_same_keys(
     tables.apply(stream.state(), classes.columns)
     klass = classes.intern(spec.encoded())
     slots = ClassSlots(tables, classes, 16)
-    slots.hold(np.array([klass], np.int32), 1)
+    slots.hold(np.array([klass]), 1)
     scan(tables.columns, classes.columns, slots.columns, 0, tables.padded_count)
     scanned = slots.columns.keys[0, : len(nodes)]
     repaired = [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import kernel_cache
 from runtime.kernel_cache import export_kernel_cache, kernel_cache_directory, kernel_digest
 
 KERNEL = "scheduler/plugins/fit/kernel.py"
@@ -65,7 +66,7 @@ def test_the_directory_lies_in_the_users_cache(tmp_path: Path) -> None:
 def test_a_directory_set_by_the_user_stands() -> None:
     environ = {"NUMBA_CACHE_DIR": "/theirs"}
     assert export_kernel_cache(environ) == "/theirs"
-    assert environ == {"NUMBA_CACHE_DIR": "/theirs"}
+    assert environ["NUMBA_CACHE_DIR"] == "/theirs"
 
 
 def test_export_sets_the_variable_once(tmp_path: Path) -> None:
@@ -73,3 +74,21 @@ def test_export_sets_the_variable_once(tmp_path: Path) -> None:
     exported = export_kernel_cache(environ)
     assert environ["NUMBA_CACHE_DIR"] == exported
     assert exported.startswith(str(tmp_path / "godel" / "numba-"))
+
+
+@pytest.mark.parametrize(
+    ("features", "theirs", "want"),
+    [
+        ("+avx2,+avx512vbmi2", {}, "+avx2,+avx512vbmi2,-prefer-256-bit"),
+        ("+avx2,-avx512vbmi2", {}, None),
+        ("+avx2,+avx512vbmi2", {"NUMBA_CPU_FEATURES": "+avx2"}, "+avx2"),
+    ],
+    ids=["wide where the processor is", "else as LLVM has it", "what the user set stands"],
+)
+def test_kernels_use_wide_vectors(
+    features: str, theirs: dict[str, str], want: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_cache, "host_features", lambda: features)
+    environ = dict(theirs)
+    export_kernel_cache(environ)
+    assert environ.get("NUMBA_CPU_FEATURES") == want

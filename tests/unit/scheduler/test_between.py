@@ -6,7 +6,7 @@ import pytest
 
 from cell.between import Between, HostPort
 from scheduler.kernels.layout import BLOCK
-from scheduler.kernels.place import best_beside
+from scheduler.kernels.place import _best_of_all
 from tests.unit.scheduler.builders import Bench, a_class, a_node, a_unit, placed, refused
 
 ALONE = a_class(between=Between(ports=(HostPort(80),)))
@@ -29,4 +29,4 @@ def test_nodes_that_only_fill_the_last_block_are_not_looked_up() -> None:
     tables, slots = bench.core.tables, bench.core._placement._slots.columns
     counts, classes = tables.neighbours.columns, bench.core._classes.columns
     assert len(counts.why) < tables.padded_count
-    assert best_beside.py_func(counts, classes, slots, 0, tables.padded_count) >= 0  # type: ignore[attr-defined]
+    assert _best_of_all.py_func(counts, classes, slots, 0, tables.padded_count) >= 0  # type: ignore[attr-defined]
