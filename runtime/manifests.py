@@ -76,7 +76,7 @@ def cluster_of(listed: Iterable[tuple[str, Fields]], namespace: str = "default")
                 namespaces[metadata.text("name")] = dict(metadata.pairs("labels"))
             elif metadata.text("namespace"):
                 namespaces.setdefault(metadata.text("namespace"), {})
-    return Cluster(priorities, namespaces, namespace)
+    return Cluster(priorities, namespaces, namespace=namespace)
 
 
 def flat(documents: Iterable[Document]) -> list[tuple[str, Fields]]:

@@ -41,23 +41,30 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 def pod_between(
-    metadata: Fields, spec: Fields, namespace: str, namespaces: Namespaces | None, *, is_held: bool
+    metadata: Fields,
+    spec: Fields,
+    namespace: str,
+    namespaces: Namespaces,
+    *,
+    is_held: bool,
+    is_live: bool = False,
 ) -> Between:
     """What the pod of that namespace says. Raises BadManifest.
 
-    Without `namespaces`, as long as an API server's are not followed, selectors of namespaces are
-    refused, or for a pod that is there (`is_held`) taken to mean all; labels of REPLICA_KEYS are
-    left out, and so are not to be read.
+    Where no `namespaces` are known, selectors of them are refused. In a cluster that is followed
+    (`is_live`) such a selector of a pod that is there (`is_held`) is taken to mean all, since the
+    pod is not read again when namespaces change; and labels of REPLICA_KEYS are left out, and so
+    are not to be read.
     """
     affinity = spec.fields("affinity")
-    reader = _Reader(metadata, namespace, namespaces, is_held=is_held)
+    reader = _Reader(metadata, namespace, namespaces, is_held=is_held, is_live=is_live)
     attract, repel = affinity.fields("podAffinity"), affinity.fields("podAntiAffinity")
     for each in (attract, repel):
         each.refuse_unknown((REQUIRED, PREFERRED))
     wishes = [reader.wish(each, 1) for each in attract.each(PREFERRED)]
     wishes += [reader.wish(each, -1) for each in repel.each(PREFERRED)]
     labels = metadata.pairs("labels")
-    if namespaces is None:
+    if is_live:
         labels = tuple((key, value) for key, value in labels if key not in REPLICA_KEYS)
     return Between(
         namespace=namespace,
@@ -89,9 +96,15 @@ class _Reader:
     """Reads the terms of one pod."""
 
     def __init__(
-        self, metadata: Fields, namespace: str, namespaces: Namespaces | None, *, is_held: bool
+        self,
+        metadata: Fields,
+        namespace: str,
+        namespaces: Namespaces,
+        *,
+        is_held: bool,
+        is_live: bool,
     ) -> None:
-        self._is_held = is_held
+        self._is_held, self._is_live = is_held, is_live
         self._labels = dict(metadata.pairs("labels"))
         self._namespace = namespace
         self._namespaces = namespaces
@@ -139,7 +152,7 @@ class _Reader:
         selector = label_selector(fields.fields("labelSelector"))
         read = {requirement.key for requirement in selector} | {*fields.texts("matchLabelKeys")}
         unread = sorted(read & REPLICA_KEYS)
-        if unread and self._namespaces is None and not self._is_held:
+        if unread and self._is_live and not self._is_held:
             reason = f"labels that each pod has anew are not read yet: {unread[0]}"
             raise unimplemented(fields.at("labelSelector"), reason)
         return selector
@@ -150,10 +163,10 @@ class _Reader:
         if fields.raw("namespaceSelector") is None:
             return named or (self._namespace,)
         selector = label_selector(fields.fields("namespaceSelector"))
-        if not selector or (self._namespaces is None and self._is_held):
+        if not selector or (self._is_live and self._is_held):
             return None
-        if self._namespaces is None:
-            reason = "labels of namespaces are not followed yet: name the namespaces"
+        if not self._namespaces:
+            reason = "labels of namespaces are not known here: name the namespaces"
             raise unimplemented(fields.at("namespaceSelector"), reason)
         found = [
             name

@@ -19,7 +19,7 @@ from cell.unit import PRIORITY_MAX
 from runtime.fields import BadManifest, Fields, unimplemented
 from runtime.pod_between import PREFERRED, REQUIRED, Namespaces, pod_between
 from runtime.pod_defaults import Requirements, Selectors, default_spread
-from runtime.pod_requests import pod_requests, pod_unasked
+from runtime.pod_requests import Resizing, pod_amounts
 from runtime.pod_volumes import PodVolumes, pod_volumes
 from runtime.selectors import node_term
 from runtime.storage import Storage
@@ -81,8 +81,10 @@ class Cluster(msgspec.Struct, frozen=True):
 
     priorities: Mapping[str, int] = msgspec.field(default_factory=lambda: PRIORITIES)
     """Values of priority classes by name, "" for pods that name none."""
-    namespaces: Namespaces | None = msgspec.field(default_factory=dict)
-    """Those that selectors of namespaces may mean; None: they are not known."""
+    namespaces: Namespaces = msgspec.field(default_factory=dict)
+    """Those that selectors of namespaces may mean; none: they are not known."""
+    is_live: bool = False
+    """Whether it is followed, so that pods that wait are read again when it changes."""
     namespace: str = "default"
     """Stands in where a pod names none."""
     storage: Storage | None = None
@@ -123,12 +125,20 @@ def pod_needs(
     affinity = spec.fields("affinity").fields("nodeAffinity")
     namespace = metadata.text("namespace") or cluster.namespace
     volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=False)
-    between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=False)
+    between = pod_between(
+        metadata,
+        spec,
+        namespace,
+        cluster.namespaces,
+        is_held=False,
+        is_live=cluster.is_live,
+    )
     if cluster.selectors is not None and not between.spread:
         spread = default_spread(cluster.selectors, metadata, namespace, owner)
         between = msgspec.structs.replace(between, spread=spread)
+    demand, unasked = pod_amounts(spec)
     klass = ClassSpec(
-        demand=pod_requests(spec),
+        demand=demand,
         selector=spec.pairs("nodeSelector"),
         affinity=node_affinity(affinity),
         tolerations=tuple(toleration(each) for each in spec.each("tolerations")),
@@ -137,7 +147,7 @@ def pod_needs(
         features=_features(spec),
         between=_with_volumes(between, volumes),
         places=tuple(volumes.places),
-        unasked=pod_unasked(spec),
+        unasked=unasked,
     )
     pin, priority = spec.text("nodeName"), _priority(spec, cluster.priorities)
     return PodNeeds(_canonical(klass, spec), pin, priority)
@@ -150,10 +160,18 @@ def held_class(pod: Any, cluster: Cluster = ANY_CLUSTER) -> ClassSpec:
     whole = Fields(pod)
     metadata, spec = whole.fields("metadata"), whole.fields("spec")
     namespace = metadata.text("namespace") or cluster.namespace
-    taken = ClassSpec(demand=pod_requests(spec), unasked=pod_unasked(spec))
+    demand, unasked = pod_amounts(spec, Resizing(whole.fields("status")))
+    taken = ClassSpec(demand=demand, unasked=unasked)
     try:
         volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=True)
-        between = pod_between(metadata, spec, namespace, cluster.namespaces, is_held=True)
+        between = pod_between(
+            metadata,
+            spec,
+            namespace,
+            cluster.namespaces,
+            is_held=True,
+            is_live=cluster.is_live,
+        )
         read = msgspec.structs.replace(taken, between=_with_volumes(between, volumes))
         return _canonical(read, spec)
     except BadManifest:

@@ -2,8 +2,10 @@
 
 Containers add up. Init containers run one after another, so their largest counts; a restartable one
 (a sidecar) keeps running, so it adds to all that follow it, and to the containers. Pod-level
-resources stand in for that sum where given, and the overhead comes on top. Source of the rules:
-KEP-753 (sidecars), KEP-2837 (pod-level resources), KEP-688 (overhead).
+resources stand in for that sum where given, and the overhead comes on top. A pod that is being
+resized counts with the largest of what it asks for, was allocated and has, unless it cannot be.
+Source of the rules: KEP-753 (sidecars), KEP-2837 (pod-level resources), KEP-688 (overhead),
+KEP-1287 (resizing in place).
 """
 
 from __future__ import annotations
@@ -21,20 +23,58 @@ NATIVE = frozenset({"cpu", "memory", "ephemeral-storage"})
 _UNASKED: Amounts = {"cpu": Fraction(UNASKED["cpu"], 1000), "memory": Fraction(UNASKED["memory"])}
 
 
-def pod_requests(spec: Fields) -> tuple[tuple[str, int], ...]:
-    """(resource, whole units) that a pod spec asks for, by name. Raises BadManifest."""
-    total = _total(spec, {})
-    return tuple(sorted((name, units(name, amount)) for name, amount in total.items() if amount))
+class Resizing:
+    """What a pod's status says of its resources, beside what its spec asks for."""
+
+    def __init__(self, status: Fields) -> None:
+        self._status = status
+        listed = (*status.each("containerStatuses"), *status.each("initContainerStatuses"))
+        self._containers = {each.text("name"): each for each in listed}
+        pending = [c for c in status.each("conditions") if c.text("type") == "PodResizePending"]
+        self._is_infeasible = any(each.text("reason") == "Infeasible" for each in pending[:1])
+
+    def container(self, name: str, asked: Amounts) -> Amounts:
+        """What a container counts as."""
+        found = self._containers.get(name)
+        return asked if found is None else self._largest(found, asked)
+
+    def whole(self, asked: Amounts) -> Amounts:
+        """What the pod's own resources count as."""
+        found = self._largest(self._status, asked)
+        return {name: found.get(name, Fraction(0)) for name in asked}
+
+    def _largest(self, found: Fields, asked: Amounts) -> Amounts:
+        if found.raw("resources") is None:
+            return asked
+        total = {} if self._is_infeasible else dict(asked)
+        _raise(total, amounts(found.fields("resources").fields("requests")))
+        _raise(total, amounts(found.fields("allocatedResources")))
+        return total
 
 
-def pod_unasked(spec: Fields) -> tuple[tuple[str, int], ...]:
-    """(resource, whole units) that scores count beside the requests. Raises BadManifest."""
-    asked, taken = _total(spec, {}), _total(spec, _UNASKED)
+_AS_ASKED = Resizing(Fields({}))
+
+
+Listed = tuple[tuple[str, int], ...]
+
+
+def pod_amounts(spec: Fields, resizing: Resizing = _AS_ASKED) -> tuple[Listed, Listed]:
+    """(resource, whole units) that a pod spec asks for, by name; and those that scores count beside
+    them. Raises BadManifest."""
+    level = spec.fields("resources")
+    plain = _containers(spec, {}, _AS_ASKED) if "resources" in spec else {}
+    whole = resizing.whole(_pod_level(level, plain))
+    overhead = amounts(spec.fields("overhead"))
+    asked = _total(_containers(spec, {}, resizing), whole, overhead)
+    demand = tuple(sorted((name, units(name, amount)) for name, amount in asked.items() if amount))
+    if _is_all_asked(spec):
+        return demand, ()
+    taken = _total(_containers(spec, _UNASKED, resizing), whole, overhead)
     beside = (
         (name, units(name, taken[name]) - units(name, asked.get(name, Fraction(0))))
         for name in UNASKED
     )
-    return tuple((name, amount) for name, amount in beside if amount > 0)
+    return demand, tuple((name, amount) for name, amount in beside if amount > 0)
 
 
 def amounts(listed: Fields) -> Amounts:
@@ -57,23 +97,33 @@ def is_restartable(container: Fields) -> bool:
     return container.text("restartPolicy") == "Always"
 
 
-def _total(spec: Fields, unasked: Amounts) -> Amounts:
-    """The sum, where containers that do not ask for a resource of `unasked` count as much."""
-    total = _containers(spec, unasked)
-    level = spec.fields("resources")
-    total.update(_pod_level(level, _containers(spec, {}) if unasked else total))
-    _add(total, amounts(spec.fields("overhead")))
+def _total(containers: Amounts, whole: Amounts, overhead: Amounts) -> Amounts:
+    total = {**containers, **whole}
+    _add(total, overhead)
     return total
 
 
-def _containers(spec: Fields, unasked: Amounts) -> Amounts:
+def _is_all_asked(spec: Fields) -> bool:
+    """Whether every container asks for all that scores count of those who do not."""
+    return all(
+        name in container.fields("resources").fields("requests").values
+        for container in (*spec.each("containers"), *spec.each("initContainers"))
+        for name in UNASKED
+    )
+
+
+def _containers(spec: Fields, unasked: Amounts, resizing: Resizing) -> Amounts:
     total: Amounts = {}
     for container in spec.each("containers"):
-        _add(total, {**unasked, **_requests(container)})
+        counted = resizing.container(container.text("name"), _requests(container))
+        _add(total, {**unasked, **counted})
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.each("initContainers"):
-        requests = {**unasked, **_requests(container)}
+        requests = _requests(container)
+        if is_restartable(container):
+            requests = resizing.container(container.text("name"), requests)
+        requests = {**unasked, **requests}
         if is_restartable(container):
             _add(total, requests)
             _add(sidecars, requests)

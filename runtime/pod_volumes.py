@@ -7,6 +7,8 @@ What waits for somebody else (a claim that is not there, or not bound yet) is re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from cell.between import Claim, Disk
@@ -79,6 +81,17 @@ def unbound_claims(storage: Storage, claims: tuple[Claim, ...]) -> list[ClaimVie
     views = (storage.claims.get(each.name) for each in claims)
     found = [each for each in views if each is not None and not each.is_bound and not each.node]
     return sorted(found, key=lambda each: (each.size or 0, each.key))
+
+
+def can_be_made(storage: Storage, claim: ClaimView, node: str, labels: Mapping[str, str]) -> bool:
+    """Whether a volume for the claim can be made for a node."""
+    return is_in(_provisioning(storage, claim), node, labels)
+
+
+def claims_of(metadata: Fields, spec: Fields, namespace: str) -> tuple[str, ...]:
+    """Keys of the claims that a pod uses."""
+    names = (_claim_name(metadata, volume) for volume in spec.each("volumes"))
+    return tuple(f"{namespace}/{name}" for name in names if name is not None)
 
 
 def _claim_name(metadata: Fields, volume: Fields) -> str | None:
@@ -177,8 +190,8 @@ def _nodes_for_all(storage: Storage, claims: list[ClaimView]) -> tuple[Term, ...
 
 def _provisioning(storage: Storage, claim: ClaimView) -> Places:
     """Where a volume for the claim can be made."""
-    klass = storage.classes[claim.klass]
-    if klass.provisioner in ("", NO_PROVISIONER):
+    klass = storage.classes.get(claim.klass)
+    if klass is None or klass.provisioner in ("", NO_PROVISIONER):
         return ()
     if klass.provisioner not in storage.counted_drivers or claim.size is None:
         return klass.places

@@ -44,6 +44,7 @@ class ClaimView(msgspec.Struct, frozen=True):
 
     key: str
     uid: str = ""
+    version: str = ""
     klass: str = ""
     volume: str = ""
     is_bound: bool = False
@@ -65,6 +66,7 @@ class VolumeView(msgspec.Struct, frozen=True):
     """A PersistentVolume."""
 
     name: str
+    version: str = ""
     klass: str = ""
     size: Fraction = Fraction(0)
     modes: frozenset[str] = frozenset()
@@ -147,6 +149,22 @@ class Storage:
                 return False
         return True
 
+    def clear(self, kind: str) -> None:
+        """Forget all objects of a kind: a list of them begins."""
+        match kind:
+            case "PersistentVolumeClaim":
+                self.claims.clear()
+            case "PersistentVolume":
+                self.volumes.clear()
+            case "StorageClass":
+                self.classes.clear()
+            case "CSIStorageCapacity":
+                self.capacities.clear()
+            case "CSIDriver":
+                self.counted_drivers.clear()
+            case "CSINode":
+                self.limits.clear()
+
     def remove(self, kind: str, name: str, namespace: str = "") -> None:
         """Forget an object."""
         key = f"{namespace}/{name}"
@@ -175,11 +193,11 @@ class Storage:
         return "" if klass is None or klass.provisioner in MIGRATED else klass.provisioner
 
     def candidates(self, claim: ClaimView) -> list[VolumeView]:
-        """Volumes that the claim could be bound to, the smallest first; one that is meant for it
-        comes before all others."""
+        """Volumes that the claim could be bound to, the smallest first; where one is meant for it,
+        no other."""
         fitting = [each for each in self.volumes.values() if _is_fitting(each, claim)]
-        fitting.sort(key=lambda each: (not each.is_for(claim), each.size, each.name))
-        return fitting
+        meant = [each for each in fitting if each.is_for(claim)]
+        return sorted(meant or fitting, key=lambda each: (each.size, each.name))
 
     def take(self, claims: list[ClaimView], node: str) -> None:
         """A pod with these claims goes to the node: volumes are bound to them, or will be made."""
@@ -201,9 +219,8 @@ class Storage:
         for volume in self.candidates(claim):
             if volume.name in taken:
                 continue
-            is_reached = is_in(volume.places, node, labels)
-            if is_reached or volume.is_for(claim):
-                return volume if is_reached else None
+            if is_in(volume.places, node, labels):
+                return volume
         return None
 
 
@@ -248,6 +265,7 @@ def claim_view(fields: Fields, namespace: str) -> ClaimView:
     return ClaimView(
         key=f"{metadata.text('namespace') or namespace}/{metadata.text('name')}",
         uid=metadata.text("uid"),
+        version=metadata.text("resourceVersion"),
         klass=_class_of(annotations, spec),
         volume=volume,
         is_bound=bool(volume) and annotations.raw(BOUND_KEY) is not None,
@@ -279,6 +297,7 @@ def volume_view(fields: Fields) -> VolumeView:
         claim = f"{ref.text('namespace')}/{ref.text('name')}", ref.text("uid")
     return VolumeView(
         name=metadata.text("name"),
+        version=metadata.text("resourceVersion"),
         klass=_class_of(metadata.fields("annotations"), spec),
         size=_size(spec.fields("capacity"), "storage") or Fraction(0),
         modes=frozenset(spec.texts("accessModes")),

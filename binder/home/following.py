@@ -65,6 +65,18 @@ class Following:
             case x if x == NONE:
                 self._hold(view, node, is_told=view.is_ours)
                 self._desk.settle_member(view.replica, is_bound=True)
+            case ClaimState.BOUND if self._is_resized(claim, view):
+                row = self._desk.book.row_of(claim, Verdict.BOUND)
+                self._desk.book.drop([claim])
+                klass = self._desk.ledger.number_class(view.klass)
+                self._desk.book.add({**row, "klass": klass}, is_told=False)
+
+    def _is_resized(self, claim: int, view: ObjectView) -> bool:
+        """Whether the object takes other amounts than its claim does."""
+        ledger = self._desk.ledger
+        klass, before = ledger.number_class(view.klass), int(ledger.claims.klass[claim])
+        now, then = ledger.classes.specs[klass], ledger.classes.specs[before]
+        return (now.demand, now.unasked) != (then.demand, then.unasked)
 
     def _see_terminating(self, view: ObjectView) -> None:
         claim = self._desk.book.claim(view.replica)

@@ -6,19 +6,21 @@ Each collection turns pages of a list, and later the events of its watch, into w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from cell.home import HomeGang, HomeUnit, ObjectView, RecordView, Relisted, Watched
 from cell.node import NodeSpec
-from runtime.fields import BadManifest
+from runtime.fields import BadManifest, Fields
 from runtime.kubernetes.api import Event, meta_of
 from runtime.kubernetes.objects import Name, Pods, Seen, node_of
 from runtime.kubernetes.placements import Placements
 from runtime.kubernetes.podgroups import PODGROUPS, PodGroups
 from runtime.kubernetes.records import LIST as REQUESTS
 from runtime.log import Log
+from runtime.node_manifest import attaching
+from runtime.storage import Storage
 
 DELETED = "DELETED"
 
@@ -52,17 +54,29 @@ class Nodes(Collection):
 
     path = "/api/v1/nodes"
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, storage: Storage) -> None:
         self._log = log
+        self._storage = storage
         self._nodes: list[NodeSpec] = []
+        self._labels: dict[str, Mapping[str, str]] = {}
+        self._known: dict[str, NodeSpec] = {}
+        """As the API server has them, without what they can attach."""
+        storage.nodes = self._labels
 
     def begin(self) -> None:
         """See Collection."""
         self._nodes = []
+        self._labels.clear()
+        self._known.clear()
 
     def page(self, items: list[msgspec.Raw]) -> None:
         """See Collection."""
         self._nodes += [spec for item in items if (spec := self._node(item)) is not None]
+
+    def again(self, names: Iterable[str]) -> list[Watched]:
+        """Nodes whose other objects have changed."""
+        known = [self._known[name] for name in names if name in self._known]
+        return [Watched(nodes=(attaching(spec, self._storage, ()),)) for spec in known]
 
     def listed(self) -> Relisted:
         """See Collection."""
@@ -74,14 +88,19 @@ class Nodes(Collection):
         deltas: list[Watched] = []
         for event in events:
             if event.type == DELETED:
-                deltas.append(Watched(removed=(meta_of(event.object).name,)))
+                name = meta_of(event.object).name
+                self._labels.pop(name, None)
+                self._known.pop(name, None)
+                deltas.append(Watched(removed=(name,)))
             elif (spec := self._node(event.object)) is not None:
                 deltas.append(Watched(nodes=(spec,)))
         return deltas
 
     def _node(self, raw: msgspec.Raw) -> NodeSpec | None:
         try:
-            return node_of(raw)
+            spec = node_of(raw)
+            self._known[spec.name], self._labels[spec.name] = spec, dict(spec.labels)
+            return attaching(spec, self._storage, ())
         except BadManifest as error:
             self._log.error("a node is left out", why=error)
             return None
@@ -126,6 +145,13 @@ class AllPods(Collection):
         self.begin()
         return listed
 
+    def renewed(self, seen: list[Seen]) -> list[Watched]:
+        """Pods that are others by now, each one's end before what it is."""
+        for each in seen:
+            self._on_seen(each)
+        units = tuple(each.unit for each in seen if each.unit is not None)
+        return [Watched(tuple(each.view for each in seen), units=units)] if seen else []
+
     def shown(self, events: list[Event]) -> list[Watched]:
         """See Collection."""
         seen = [self._take(e.object, is_deleted=e.type == DELETED) for e in events]
@@ -136,6 +162,105 @@ class AllPods(Collection):
         seen = self._pods.take(raw, is_deleted=is_deleted)
         self._on_seen(seen)
         return seen
+
+
+class NamespaceLabels(Collection):
+    """Labels of namespaces, which selectors of pods read."""
+
+    path = "/api/v1/namespaces"
+    lost = "pods that select namespaces by their labels are not placed"
+
+    def __init__(
+        self, labels: dict[str, Mapping[str, str]], on_change: Callable[[], list[Watched]]
+    ) -> None:
+        self._labels = labels
+        self._on_change = on_change
+
+    def begin(self) -> None:
+        """See Collection."""
+        self._labels.clear()
+
+    def page(self, items: list[msgspec.Raw]) -> None:
+        """See Collection."""
+        for item in items:
+            self._put(item)
+
+    def listed(self) -> Relisted:
+        """See Collection; it is listed before the pods that are read with it."""
+        return Relisted(0, (), (), ())
+
+    def shown(self, events: list[Event]) -> list[Watched]:
+        """See Collection."""
+        before = dict(self._labels)
+        for event in events:
+            if event.type == DELETED:
+                self._labels.pop(meta_of(event.object).name, None)
+            else:
+                self._put(event.object)
+        return self._on_change() if self._labels != before else []
+
+    def _put(self, raw: msgspec.Raw) -> None:
+        metadata = msgspec.json.decode(raw)["metadata"]
+        self._labels[metadata["name"]] = metadata.get("labels") or {}
+
+
+class StorageObjects(Collection):
+    """One kind of what says where volumes are; `on_change` is told of claims by their keys, of
+    nodes by their names, and of all else by None."""
+
+    lost = "pods that need volumes are not placed"
+
+    def __init__(
+        self,
+        kind: str,
+        path: str,
+        storage: Storage,
+        on_change: Callable[[str, set[str] | None], list[Watched]],
+        log: Log,
+    ) -> None:
+        self.path = path
+        self._kind = kind
+        self._storage = storage
+        self._on_change = on_change
+        self._log = log
+
+    def begin(self) -> None:
+        """See Collection."""
+        self._storage.clear(self._kind)
+
+    def page(self, items: list[msgspec.Raw]) -> None:
+        """See Collection."""
+        for item in items:
+            self._put(item)
+
+    def listed(self) -> Relisted:
+        """See Collection; it is listed before the pods that are read with it."""
+        return Relisted(0, (), (), ())
+
+    def shown(self, events: list[Event]) -> list[Watched]:
+        """See Collection."""
+        names: set[str] = set()
+        for event in events:
+            meta = meta_of(event.object)
+            names.add(f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name)
+            if event.type == DELETED:
+                self._storage.remove(self._kind, meta.name, meta.namespace)
+            else:
+                self._put(event.object)
+        if not names:
+            return []
+        is_named = self._kind in ("PersistentVolumeClaim", "CSINode")
+        return self._on_change(self._kind, names if is_named else None)
+
+    def _put(self, raw: msgspec.Raw) -> None:
+        """One that we do not understand counts as none: pods that need it wait, and say so."""
+        content = {**msgspec.json.decode(raw), "kind": self._kind}
+        try:
+            self._storage.put(Fields(content))
+        except BadManifest as error:
+            meta = meta_of(raw)
+            self._storage.remove(self._kind, meta.name, meta.namespace)
+            self._log.error("an object is left out", kind=self._kind, name=meta.name, why=error)
 
 
 class Requests(Collection):

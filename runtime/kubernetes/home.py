@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -37,22 +37,35 @@ from runtime.kubernetes.collections import (
     AllPodGroups,
     AllPods,
     Collection,
+    NamespaceLabels,
     Nodes,
     Requests,
+    StorageObjects,
     merged,
 )
 from runtime.kubernetes.notes import GroupNotes
-from runtime.kubernetes.objects import Name, Pods, Seen
+from runtime.kubernetes.objects import LIVE, READING_KEY, Name, Pods, Seen
 from runtime.kubernetes.placements import Placements
 from runtime.kubernetes.podgroups import PodGroups
 from runtime.kubernetes.records import REFUSED, Place, Records
+from runtime.kubernetes.volumes import VolumeBinder
 from runtime.log import Log
+from runtime.storage import Storage
 
 WRITE_SECONDS = 1
 """The server gives a write up after this time: a client's own time-out does not bound it."""
 ANSWER_SECONDS_MAX = 2.0
 RELIST_SECONDS = (0.05, 5.0)
 """Wait before a list is tried again: the first, and the longest; doubled, with a random part."""
+STORAGE = {
+    "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
+    "CSIDriver": "/apis/storage.k8s.io/v1/csidrivers",
+    "CSINode": "/apis/storage.k8s.io/v1/csinodes",
+    "CSIStorageCapacity": "/apis/storage.k8s.io/v1/csistoragecapacities",
+    "PersistentVolume": "/api/v1/persistentvolumes",
+    "PersistentVolumeClaim": "/api/v1/persistentvolumeclaims",
+}
+"""What says where volumes are, by kind; listed before the pods that are read with it."""
 MERGE_PATCH = "application/merge-patch+json"
 MISSED_SECONDS = (5.0, 10.0)
 """Between two looks for a collection that is not served."""
@@ -94,16 +107,27 @@ class KubernetesHome:
         self._writing: set[asyncio.Task[Any]] = set()
         self._doubt_until = 0.0
         """When no write whose answer was lost can be in the server any more."""
-        self.pods = Pods(scheduler_name)
+        self._storage = Storage()
+        namespaces: dict[str, Mapping[str, str]] = {}
+        cluster = msgspec.structs.replace(LIVE, storage=self._storage, namespaces=namespaces)
+        self.pods = Pods(scheduler_name, cluster)
+        self._volumes = VolumeBinder(self._storage, self._write)
         self.records = Records(self._write, self._get)
         self.groups = PodGroups()
         self._notes = GroupNotes(self.groups, self._write)
-        self._collections = (
-            Nodes(log),
-            AllPodGroups(self.groups, log),
-            AllPods(
-                self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
+        self._nodes = Nodes(log, self._storage)
+        self._all_pods = AllPods(
+            self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
+        )
+        self._collections: tuple[Collection, ...] = (
+            NamespaceLabels(namespaces, lambda: self._on_change("Namespace", None)),
+            *(
+                StorageObjects(kind, path, self._storage, self._on_change, log)
+                for kind, path in STORAGE.items()
             ),
+            self._nodes,
+            AllPodGroups(self.groups, log),
+            self._all_pods,
             Requests(Placements(self.records, self._refuse, log)),
         )
         self._missed: set[str] = set()
@@ -173,17 +197,44 @@ class KubernetesHome:
                 return self._read(call, name)
         return self._evict(call, name)
 
+    def _on_change(self, kind: str, names: set[str] | None) -> list[Watched]:
+        """What is another by now that namespaces, volumes or what nodes attach have changed."""
+        if kind == "CSINode":
+            return self._nodes.again(sorted(names or ()))
+        return self._all_pods.renewed(self.pods.renewed(names))
+
     async def _post(self, call: Post, name: Name) -> None:
+        claims = self.pods.claims(name)
+        if claims and not await self._have_volumes(call, name, claims):
+            return
+        reading = self.pods.reading(name)
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
-            "metadata": {"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
+            "metadata": {
+                **{"name": name.name, "namespace": name.namespace, "uid": _uid(call.object)},
+                **({"annotations": {READING_KEY: reading}} if reading else {}),
+            },
             "target": {"apiVersion": "v1", "kind": "Node", "name": call.node},
         }
         code, _ = await self._write("POST", f"{_path(name)}/binding", body)
         self._put(Answered(call.call, code))
         if code is Code.OK:
             self.on_bound(name, call.node)
+
+    async def _have_volumes(self, call: Post, name: Name, claims: tuple[str, ...]) -> bool:
+        """Whether the pod's volumes are bound; if not the call is answered: later, or as another
+        unit, placed anew."""
+        self.pods.fix(name)
+        code = await self._volumes.bind(name, claims, call.node)
+        if code is Code.OK:
+            return True
+        if code is Code.CONFLICT:
+            self._log.say("volumes cannot be bound", pod=name.key, node=call.node)
+            for delta in self._all_pods.renewed(self.pods.renew(name)):
+                self._put(delta)
+        self._put(Answered(call.call, Code.THROTTLED))
+        return False
 
     async def _evict(self, call: Evict, name: Name) -> None:
         body = {

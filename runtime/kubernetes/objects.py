@@ -7,11 +7,12 @@ the field and the reason, until it is another one.
 
 from __future__ import annotations
 
+import secrets
 from uuid import UUID
 
 import msgspec
 
-from cell.classes import ClassSpec, normalise
+from cell.classes import ClassSpec, decode, normalise
 from cell.home import HomeGroup, HomeUnit, ObjectState, ObjectView, Replica
 from cell.node import NodeSpec
 from cell.unit import uid_of
@@ -20,15 +21,31 @@ from runtime.kubernetes.api import Meta
 from runtime.kubernetes.podgroups import group_of
 from runtime.node_manifest import node
 from runtime.pod_class import Cluster, PodNeeds, held_class, pod_needs
+from runtime.pod_volumes import claims_of
 
 
 class _Meta(Meta):
     deletion_timestamp: str = ""
+    generation: int = 0
 
 
-class _Status(msgspec.Struct):
+class _Sized(msgspec.Struct, rename="camel"):
+    resources: msgspec.Raw = msgspec.Raw(b"")
+    allocated_resources: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Status(_Sized):
     phase: str = ""
     conditions: msgspec.Raw = msgspec.Raw(b"[]")
+    container_statuses: list[_Sized] = []
+    init_container_statuses: list[_Sized] = []
+
+    def sizes(self) -> tuple[bytes, ...]:
+        """What is said of resources, of containers and of the whole."""
+        every = (self, *self.container_statuses, *self.init_container_statuses)
+        return tuple(
+            bytes(raw) for each in every for raw in (each.resources, each.allocated_resources)
+        )
 
 
 class _Condition(msgspec.Struct):
@@ -65,9 +82,13 @@ _LABELLED = msgspec.json.Decoder(_Labelled)
 _CONDITIONS = msgspec.json.Decoder(list[_Condition])
 SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
+READING_KEY = "godel.dev/reading"
+"""Annotation of a bound pod: which of the units it was, one after the other, was bound."""
+_CLAIM_FIELDS = (b'"persistentVolumeClaim"', b'"ephemeral"')
+_NAMESPACES_FIELD = b'"namespaceSelector"'
 _DEMAND_UNKNOWN = ClassSpec()
-LIVE = Cluster(namespaces=None)
-"""Of an API server's namespaces and priority classes only what pods themselves say is known."""
+LIVE = Cluster(is_live=True)
+"""Of an API server's priority classes only what pods themselves say is known."""
 Uid = tuple[int, int]
 
 
@@ -82,11 +103,6 @@ class Name(msgspec.Struct, frozen=True, order=True):
     def key(self) -> str:
         """The key of its unit."""
         return f"{self.namespace}/{self.name}/{self.uid}"
-
-    @property
-    def replica(self) -> Replica:
-        """What the binder calls it."""
-        return Replica(*uid_of(self.key))
 
     @property
     def object(self) -> int:
@@ -122,12 +138,36 @@ class _Spec(msgspec.Struct, frozen=True):
     refusal: str = ""
 
 
-class Pods:
-    """All pods that exist, as far as later changes need them."""
+class _Reread(msgspec.Struct):
+    """A pod whose class depends on its volumes, or on labels of namespaces: its claims, how it was
+    last shown, how often it has been read as something else, and whether it must stay what it is by
+    now."""
 
-    def __init__(self, scheduler_name: str) -> None:
+    claims: tuple[str, ...]
+    raw: msgspec.Raw | bytes
+    readings: int = 0
+    is_fixed: bool = False
+
+
+class Pods:
+    """All pods that exist, as far as later changes need them.
+
+    A pod that waits is another unit, and another replica, once its volumes or namespaces let it be
+    read as another class: its key has the reading behind it, which names this `life`, since a key
+    that has ended is never used again. The Binding writes the reading into the pod.
+    """
+
+    def __init__(
+        self, scheduler_name: str, cluster: Cluster = LIVE, life: str | None = None
+    ) -> None:
         self._scheduler_name = scheduler_name
+        self._cluster = cluster
+        self._life = secrets.token_hex(4) if life is None else life
+        self._readings: dict[Name, str] = {}
+        self._sizes: dict[Name, tuple[int, tuple[bytes, ...]]] = {}
+        """Of pods on nodes: the spec's generation, and what the status says of resources."""
         self._specs: dict[Name, _Spec] = {}
+        self._reread: dict[Name, _Reread] = {}
         self.by_replica: dict[Replica, Name] = {}
 
     def take(self, raw: msgspec.Raw | bytes, *, is_deleted: bool = False) -> Seen:
@@ -135,10 +175,13 @@ class Pods:
         pod = _POD.decode(raw)
         head = _HEAD.decode(pod.spec)
         name = Name(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid)
+        self._note_claims(name, raw, head)
         spec = self._spec(name, raw, head)
+        if head.node_name and not is_deleted:
+            spec = self._resized(name, pod, raw, spec)
         state = ObjectState.DELETED if is_deleted else _state(pod, head)
         view = ObjectView(
-            replica=name.replica,
+            replica=self.replica(name),
             object=name.object,
             version=pod.metadata.version,
             state=state,
@@ -147,14 +190,90 @@ class Pods:
             is_ours=spec.unit is not None,
         )
         if is_deleted:
-            self._specs.pop(name, None)
             self.by_replica.pop(view.replica, None)
+            self._forget(name)
         unit = spec.unit
         if unit is not None and _is_over(state, head):
             unit = msgspec.structs.replace(unit, is_over=True)
         if state is not ObjectState.PENDING or not self._is_ours(head):
             return Seen(name, view, unit)
         return Seen(name, view, unit, spec.refusal, _condition(pod.status))
+
+    def claims(self, name: Name) -> tuple[str, ...]:
+        """Keys of the claims that a pod uses, while it waits."""
+        found = self._reread.get(name)
+        return found.claims if found else ()
+
+    def fix(self, name: Name, *, is_fixed: bool = True) -> None:
+        """A pod stays what it is, whatever becomes of its volumes; or not any more."""
+        if name in self._reread:
+            self._reread[name].is_fixed = is_fixed
+
+    def renewed(self, keys: set[str] | None = None) -> list[Seen]:
+        """Pods that wait and are to be read as another class by now, of some claims or of any: each
+        one's end, and what it is."""
+        found: list[Seen] = []
+        for name, each in list(self._reread.items()):
+            if not each.is_fixed and (keys is None or not keys.isdisjoint(each.claims)):
+                found += self._renew(name, each)
+        return found
+
+    def renew(self, name: Name) -> list[Seen]:
+        """The same of one pod, which is another unit from now on even if its class is the same."""
+        each = self._reread.get(name)
+        return [] if each is None else self._renew(name, each, is_forced=True)
+
+    def _renew(self, name: Name, each: _Reread, *, is_forced: bool = False) -> list[Seen]:
+        before = self._specs.get(name)
+        raw = each.raw
+        spec = _read_spec(name, raw, self.key(name), self._cluster, is_ours=True)
+        if before is None or (spec == before and not is_forced):
+            return []
+        last = self.take(raw)
+        if last.view.state is not ObjectState.PENDING:
+            return []
+        gone = msgspec.structs.replace(
+            last.view, state=ObjectState.DELETED, version=last.view.version + 1
+        )
+        unit = before.unit
+        if unit is not None:
+            unit = msgspec.structs.replace(unit, is_over=True)
+        self.by_replica.pop(gone.replica, None)
+        del self._specs[name]
+        each.readings, each.is_fixed = each.readings + 1, False
+        self._readings[name] = f"{self._life}.{each.readings}"
+        return [Seen(name, gone, unit), self.take(raw)]
+
+    def _note_claims(self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead) -> None:
+        """Keep a pod of ours that is read again with its volumes, while it waits."""
+        known = self._reread.get(name)
+        if head.node_name or not self._is_ours(head):
+            if known is not None:
+                known.is_fixed = True
+            elif name not in self._readings and (reading := _reading(raw)):
+                self._readings[name] = reading
+        elif known is not None:
+            known.raw = raw
+        elif (claims := _claims(name, raw)) or _NAMESPACES_FIELD in bytes(raw):
+            self._reread[name] = _Reread(claims, raw)
+            self._readings[name] = f"{self._life}.0"
+
+    def _forget(self, name: Name) -> None:
+        for known in (self._specs, self._reread, self._readings, self._sizes):
+            known.pop(name, None)
+
+    def reading(self, name: Name) -> str:
+        """What tells a pod's unit from others that it was; "" where it was never another."""
+        return self._readings.get(name, "")
+
+    def replica(self, name: Name) -> Replica:
+        """What the binder calls a pod."""
+        return Replica(*uid_of(self.key(name)))
+
+    def key(self, name: Name) -> str:
+        """The key of a pod's unit."""
+        reading = self.reading(name)
+        return f"{name.key}/{reading}" if reading else name.key
 
     def of_unit(self, uid: Uid) -> tuple[Name, ...]:
         """The pods that stand for a unit."""
@@ -163,40 +282,76 @@ class Pods:
 
     def unit_of(self, name: Name) -> Uid:
         """The unit for which a pod stands."""
-        replica = name.replica
+        replica = self.replica(name)
         return replica.uid_hi, replica.uid_lo
 
     def forget_others(self, kept: set[Name]) -> None:
         """A list has shown that there are only these."""
         for name in self._specs.keys() - kept:
-            del self._specs[name]
-            self.by_replica.pop(name.replica, None)
+            self.by_replica.pop(self.replica(name), None)
+            self._forget(name)
 
     def _spec(self, name: Name, raw: msgspec.Raw | bytes, head: _SpecHead) -> _Spec:
         """The pod's spec, read once (unless it is resized in place); that of a pod with gates may
         change until the last one is gone, and nobody is to place it before."""
         found = self._specs.get(name)
         if found is None:
-            found = _read_spec(name, raw, is_ours=self._is_ours(head))
-            self.by_replica[name.replica] = name
+            replica = self.replica(name)
+            is_ours = self._is_ours(head)
+            found = _read_spec(name, raw, self.key(name), self._cluster, is_ours=is_ours)
+            self.by_replica[replica] = name
             if not head.scheduling_gates:
                 self._specs[name] = found
         return found
+
+    def _resized(self, name: Name, pod: _Pod, raw: msgspec.Raw | bytes, spec: _Spec) -> _Spec:
+        """The spec of a pod on a node with what it takes by now."""
+        size, before = (pod.metadata.generation, pod.status.sizes()), self._sizes.get(name)
+        self._sizes[name] = size
+        if size == before or (before is None and not any(size[1])):
+            return spec
+        try:
+            taken = held_class(msgspec.json.decode(raw), self._cluster)
+        except BadManifest:
+            return spec
+        klass = msgspec.structs.replace(
+            decode(spec.klass), demand=taken.demand, unasked=taken.unasked
+        )
+        self._specs[name] = spec = msgspec.structs.replace(spec, klass=klass.encoded())
+        return spec
 
     def _is_ours(self, head: _SpecHead) -> bool:
         return head.scheduler_name == self._scheduler_name and not head.scheduling_gates
 
 
-def _read_spec(name: Name, raw: msgspec.Raw | bytes, *, is_ours: bool) -> _Spec:
+def _reading(raw: msgspec.Raw | bytes) -> str:
+    if READING_KEY.encode() not in bytes(raw):
+        return ""
+    return _LABELLED.decode(raw).metadata.annotations.get(READING_KEY, "")
+
+
+def _claims(name: Name, raw: msgspec.Raw | bytes) -> tuple[str, ...]:
+    if not any(field in bytes(raw) for field in _CLAIM_FIELDS):
+        return ()
+    pod = Fields(msgspec.json.decode(raw))
+    try:
+        return claims_of(pod.fields("metadata"), pod.fields("spec"), name.namespace)
+    except BadManifest:
+        return ()
+
+
+def _read_spec(
+    name: Name, raw: msgspec.Raw | bytes, key: str, cluster: Cluster, *, is_ours: bool
+) -> _Spec:
     pod, refusal = msgspec.json.decode(raw), ""
     if is_ours:
         try:
-            needs = pod_needs(pod, cluster=LIVE, is_admitted=True)
-            return _Spec(needs.klass.encoded(), _unit(name, needs, _gang(name, raw)))
+            needs = pod_needs(pod, cluster=cluster, is_admitted=True)
+            return _Spec(needs.klass.encoded(), _unit(key, needs, _gang(name, raw)))
         except BadManifest as error:
             refusal = str(error)
     try:
-        held = held_class(pod, LIVE)
+        held = held_class(pod, cluster)
     except BadManifest as error:
         # It has been admitted, so what we cannot read is rare; it takes a slot at least.
         return _Spec(normalise(_DEMAND_UNKNOWN).encoded(), None, refusal or str(error))
@@ -210,18 +365,11 @@ def _gang(name: Name, raw: msgspec.Raw | bytes) -> str:
     return f"{name.namespace}/{group}" if group else ""
 
 
-def _unit(name: Name, needs: PodNeeds, gang: str) -> HomeUnit:
+def _unit(key: str, needs: PodNeeds, gang: str) -> HomeUnit:
     """A pod by itself: one replica."""
-    replica = name.replica
+    uid = uid_of(key)
     group = HomeGroup(needs.klass.encoded(), pin=needs.pin)
-    return HomeUnit(
-        replica.uid_hi,
-        replica.uid_lo,
-        name.key,
-        priority=needs.priority,
-        groups=(group,),
-        gang=gang,
-    )
+    return HomeUnit(*uid, key, priority=needs.priority, groups=(group,), gang=gang)
 
 
 def _condition(status: _Status) -> Condition:

@@ -107,7 +107,8 @@ class Telling:
         """Take a pod as shown; what is older than our own last write says nothing."""
         name, condition = seen.name, seen.condition
         if condition is None:
-            self._forget(name)
+            replica = seen.view.replica
+            self._forget(name, (replica.uid_hi, replica.uid_lo))
             return
         waiting = self._waiting.get(name)
         if waiting is None:
@@ -120,7 +121,7 @@ class Telling:
     def listed(self, names: set[Name]) -> None:
         """There are only these pods; all of them were seen."""
         for name in self._waiting.keys() - names:
-            self._forget(name)
+            self._forget(name, self._pods.unit_of(name))
         self._is_listed = True
         kept = [uid for uid in self._lines if any(self._waiting_of(uid))]
         self._lines = {uid: self._lines[uid] for uid in kept}
@@ -128,11 +129,10 @@ class Telling:
     def _waiting_of(self, uid: Uid) -> Iterator[Name]:
         return (name for name in self._pods.of_unit(uid) if name in self._waiting)
 
-    def _forget(self, name: Name) -> None:
+    def _forget(self, name: Name, uid: Uid) -> None:
         if self._waiting.pop(name, None) is None:
             return
         self._due.pop(name, None)
-        uid = self._pods.unit_of(name)
         if not any(self._waiting_of(uid)):
             self._lines.pop(uid, None)
 

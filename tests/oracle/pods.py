@@ -41,6 +41,40 @@ class Pods:
             made["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
         if self._luck.random() < 0.1:
             made["status"] = {"phase": self._luck.choice(("Succeeded", "Failed", "Running"))}
+        if self._luck.random() < 0.2:
+            made.setdefault("status", {}).update(self._resizing(made["spec"]))
+        return made
+
+    def _resizing(self, spec: Manifest) -> Manifest:
+        """What a pod that is resized in place says of its resources."""
+        luck = self._luck
+        made: Manifest = {}
+        for listed, key in (
+            ("containers", "containerStatuses"),
+            ("initContainers", "initContainerStatuses"),
+        ):
+            made[key] = [
+                self._container_status(each["name"])
+                for each in spec.get(listed, [])
+                if luck.random() < 0.7
+            ]
+        if "resources" in spec and luck.random() < 0.7:
+            made["resources"] = {"requests": {"cpu": luck.choice(("100m", "3"))}}
+            made["allocatedResources"] = {"memory": luck.choice(("1Gi", "2Gi"))}
+        if luck.random() < 0.4:
+            reason = luck.choice(("Infeasible", "Deferred"))
+            condition = {"type": "PodResizePending", "status": "True", "reason": reason}
+            made["conditions"] = [condition]
+        return made
+
+    def _container_status(self, name: str) -> Manifest:
+        luck = self._luck
+        made: Manifest = {"name": name, "image": "i", "imageID": "", "ready": True}
+        made["restartCount"] = 0
+        if luck.random() < 0.8:
+            made["resources"] = {"requests": {"cpu": luck.choice(("50m", "1500m"))}}
+        if luck.random() < 0.8:
+            made["allocatedResources"] = {"memory": luck.choice(("64Mi", "2Gi"))}
         return made
 
     def waiting(self, number: int) -> Manifest:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,17 +21,16 @@ from cell.between import (
     is_selected,
 )
 from cell.classes import ClassSpec, normalise
-from cell.fit import count_columns
-from cell.fit.counting import move
-from cell.fit.neighbours import Neighbours, Rows
+from cell.fit import count_columns, volume_columns
+from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticNodes
 from cell.node import ATTACH_PREFIX, NodeSpec, Taint
 from cell.node import normalise as node_form
 from cell.reasons import Reason
 from cell.requirements import Operator, Requirement
+from tests.property.beside import ZONES, Walk, come
 from tests.unit.fit.tables import put_nodes
 
-ZONES = st.sampled_from(["", "a", "b", "c"])
 APPS = st.sampled_from(["x", "y"])
 KEYS = st.sampled_from(["zone", "name"])
 
@@ -57,8 +55,13 @@ DISKS = st.builds(
     st.sampled_from([(), ("a",), ("a", "b"), ("b",)]),
     st.booleans(),
 )
-LIMITS = {"d": 1, "e": 2}
-"""Volumes of each driver that nodes of a zone attach; the others any number."""
+LIMITS: dict[str, dict[str, int]] = {
+    "": {},
+    "a": {"d": 1, "e": 2},
+    "b": {"d": 2, "e": 1},
+    "c": {"d": 0},
+}
+"""Volumes of each driver that nodes of a zone attach; of the others any number."""
 
 
 def _class(namespace: str, app: str, **rules: object) -> ClassSpec:
@@ -78,9 +81,6 @@ CLASSES = st.builds(
     disks=st.lists(DISKS, max_size=1).map(tuple),
 )
 BOOLS: st.SearchStrategy[bool] = st.booleans()
-STEPS = st.sampled_from(
-    ["node", "node", "node", "comes", "comes", "comes", "planned", "planned", "goes", "covered"]
-)
 Nodes = list[dict[str, str]]
 Replicas = list[tuple[int, int, bool]]
 """Node, class, and whether it is leaving."""
@@ -91,92 +91,39 @@ Replicas = list[tuple[int, int, bool]]
     st.lists(ZONES, min_size=1, max_size=5),
     st.lists(CLASSES, min_size=1, max_size=4),
     st.sampled_from([8, 8, 0]),
+    st.sampled_from([1 << 16, 2]),
     st.data(),
 )
 def test_verdicts_follow_whoever_comes_and_goes(
-    zones: list[str], classes: list[ClassSpec], spare: int, data: st.DataObject
+    zones: list[str], classes: list[ClassSpec], spare: int, seats: int, data: st.DataObject
 ) -> None:
-    """Also nodes that change, come and go; with `spare` 0 the columns have room for no new domain.
-
-    Some replicas are assumed: counted before they are residents.
-    """
-    cluster, learnt = _Cluster(zones, classes), 0
-    with mock.patch.object(count_columns, "SPARE_MIN", spare):
+    """Also nodes that change, come and go; with `spare` 0 the columns have room for no new domain,
+    with few seats the table of volumes is soon crowded."""
+    walk, learnt = Walk(_node, zones, classes), 0
+    with (
+        mock.patch.object(count_columns, "SPARE_MIN", spare),
+        mock.patch.object(volume_columns, "SEATS_SPARE", seats),
+    ):
         for _ in range(data.draw(st.integers(6, 24))):
             learnt = max(learnt, data.draw(st.integers(1, len(classes))))
-            cluster.learn(learnt)
-            cluster.step(data, learnt)
+            walk.learn(learnt)
+            walk.step(data, learnt)
             if data.draw(BOOLS):
-                cluster.check(learnt)
-        cluster.learn(len(classes))
-        cluster.check(len(classes))
+                _check(walk, learnt)
+        walk.learn(len(classes))
+        _check(walk, len(classes))
 
 
-class _Cluster:
-    """Neighbours, and beside them what they were told."""
-
-    def __init__(self, zones: list[str], classes: list[ClassSpec]) -> None:
-        self.statics = StaticNodes()
-        self.specs: list[NodeSpec | None] = []
-        self.neighbours = Neighbours(self.statics)
-        self.neighbours.assumed = self.assumed
-        self.classes = classes
-        self.there = list[tuple[int, int, bool]]()
-        self.planned = list[tuple[int, int]]()
-        for node, zone in enumerate(zones):
-            self.put_node(node, zone)
-
-    def assumed(self) -> tuple[Rows, Rows]:
-        pairs = np.array(self.planned, np.int64).reshape(-1, 2)
-        return pairs[:, 0].copy(), pairs[:, 1].copy()
-
-    def learn(self, learnt: int) -> None:
-        for klass in range(learnt):
-            self.neighbours.learn(klass, self.classes[klass])
-
-    def put_node(self, node: int, zone: str | None) -> None:
-        """The node as it is from now on, under a name of its own; None: it is gone."""
-        self.specs[node:] = [
-            None if zone is None else _node(self.statics.changes, zone),
-            *self.specs[node + 1 :],
-        ]
-        put_nodes(self.statics, {node: self.specs[node]})
-
-    def step(self, data: st.DataObject, learnt: int) -> None:
-        node = data.draw(st.integers(0, len(self.specs) - 1))
-        klass = data.draw(st.integers(0, learnt - 1))
-        match data.draw(STEPS):
-            case "node":
-                at = data.draw(st.integers(0, len(self.specs)))
-                self.put_node(at, data.draw(st.one_of(st.none(), ZONES)))
-            case "comes":
-                is_leaving = data.draw(BOOLS)
-                self.there.append((node, klass, is_leaving))
-                _move(self.neighbours, node, klass, 1, int(is_leaving))
-            case "goes" if self.there:
-                node, klass, is_leaving = self.there.pop()
-                _move(self.neighbours, node, klass, -1, -int(is_leaving))
-            case "planned":
-                self.neighbours.prepare([klass])
-                move(self.neighbours.columns, klass, node, 1, 0)
-                self.planned.append((node, klass))
-            case "covered" if self.planned:
-                node, klass = self.planned[0]
-                self.neighbours.move(*(np.array([each]) for each in (node, klass, -1)))
-                self.planned.pop(0)
-
-    def check(self, learnt: int) -> None:
-        self.neighbours.prepare(list(range(learnt)))
-        labels = [dict(each.labels) if each else {} for each in self.specs]
-        there = self.there + [(node, klass, False) for node, klass in self.planned]
-        for klass in range(learnt):
-            mine = self.classes[klass].between
-            assert mine is not None
-            nodes = range(len(self.specs))
-            want = [_is_allowed(mine, node, labels, there, self.classes) for node in nodes]
-            why = self.neighbours.reasons(klass)
-            assert [each == 0 for each in why.tolist()] == want
-            assert [self.neighbours.reason(klass, node) == 0 for node in nodes] == want
+def _check(walk: Walk, learnt: int) -> None:
+    walk.neighbours.prepare(list(range(learnt)))
+    labels, nodes = walk.labels, range(len(walk.specs))
+    for klass in range(learnt):
+        mine = walk.classes[klass].between
+        assert mine is not None
+        want = [_is_allowed(mine, node, labels, walk.replicas, walk.classes) for node in nodes]
+        why = walk.neighbours.reasons(klass)
+        assert [each == 0 for each in why.tolist()] == want
+        assert [walk.neighbours.reason(klass, node) == 0 for node in nodes] == want
 
 
 @pytest.mark.parametrize(
@@ -196,7 +143,7 @@ def test_a_zone_that_no_node_counts_for_is_not_the_emptiest(changed: NodeSpec | 
     spread = Spread("zone", 1, _selector("x"), are_taints_honoured=True)
     neighbours.learn(0, _class("n", "x", spread=(spread,)))
     for _ in range(2):
-        _move(neighbours, 1, 0, 1, 0)
+        come(neighbours, 1, 0, 1, 0)
     neighbours.prepare([0])
     assert neighbours.reason(0, 1) == Reason.TOPOLOGY_SPREAD
     put_nodes(statics, {0: changed})
@@ -204,17 +151,53 @@ def test_a_zone_that_no_node_counts_for_is_not_the_emptiest(changed: NodeSpec | 
     assert neighbours.reason(0, 1) == 0
 
 
+def test_a_claim_that_classes_know_by_two_drivers_is_a_volume_of_each() -> None:
+    statics = StaticNodes()
+    put_nodes(statics, {0: _node(0, "a")})
+    neighbours = Neighbours(statics)
+    of_d, of_e = (_class("n", "x", claims=(Claim(driver, "p"),)) for driver in ("d", "e"))
+    two = _class("n", "x", claims=(Claim("e", "q"), Claim("e", "r")))
+    for klass, spec in enumerate([of_d, of_e, two]):
+        neighbours.learn(klass, spec)
+    neighbours.prepare([0, 1, 2])
+    come(neighbours, 0, 0, 1, 0)
+    assert neighbours.reason(2, 0) == 0
+    come(neighbours, 0, 1, 1, 0)
+    assert neighbours.reason(2, 0) == Reason.VOLUME_LIMIT
+
+
+def test_who_was_there_before_a_driver_was_counted_has_its_volumes() -> None:
+    statics = StaticNodes()
+    put_nodes(statics, {0: _node(0, "a")})
+    neighbours = Neighbours(statics)
+    neighbours.learn(0, _class("n", "x", ports=(HostPort(80),)))
+    neighbours.prepare([0])
+    neighbours.learn(1, _class("n", "x", claims=(Claim("d", "p"),)))
+    neighbours.learn(2, _class("n", "x", claims=(Claim("d", "q"),)))
+    come(neighbours, 0, 1, 1, 0)
+    neighbours.prepare([2])
+    assert neighbours.reason(2, 0) == Reason.VOLUME_LIMIT
+
+
+def test_a_crowded_table_of_volumes_loses_nobody() -> None:
+    statics = StaticNodes()
+    put_nodes(statics, {0: _node(0, ""), 1: _node(1, "b")})
+    neighbours = Neighbours(statics)
+    many = tuple(Claim("d", f"{number}") for number in range(20))
+    for klass, claims in enumerate([many, many[:1], many[1:3]]):
+        neighbours.learn(klass, _class("n", "x", claims=claims))
+    with mock.patch.object(volume_columns, "SEATS_SPARE", 2):
+        neighbours.prepare([0, 1, 2])
+        come(neighbours, 0, 0, 1, 0)
+        come(neighbours, 1, 1, 1, 0)
+        neighbours.prepare([2])
+    assert neighbours.reason(2, 1) == Reason.VOLUME_LIMIT
+
+
 def _node(number: int, zone: str) -> NodeSpec:
-    labels = {"name": f"n{number}"}
-    if zone:
-        limits = {f"{ATTACH_PREFIX}{driver}": str(limit) for driver, limit in LIMITS.items()}
-        labels |= {"zone": zone, **limits}
+    limits = {f"{ATTACH_PREFIX}{driver}": str(limit) for driver, limit in LIMITS[zone].items()}
+    labels = {"name": f"n{number}", **({"zone": zone} if zone else {}), **limits}
     return node_form(NodeSpec(f"n{number}", labels=tuple(labels.items())))
-
-
-def _move(neighbours: Neighbours, node: int, klass: int, count: int, leaving: int) -> None:
-    at, of, many, gone = (np.array([each], np.int64) for each in (node, klass, count, leaving))
-    neighbours.add(at, of, many, gone, generation=1)
 
 
 def _is_allowed(
@@ -238,7 +221,10 @@ def _is_allowed(
         and not {c.name for c in mine.claims if c.is_alone}
         & {claim.name for _, between, _ in others for claim in between.claims}
         and not any(_clash(one, other) for one in mine.disks for b in here for other in b.disks)
-        and ("zone" not in labels[node] or all(_is_attached(mine, here, d) for d in LIMITS))
+        and all(
+            _is_attached(mine, here, driver, limit)
+            for driver, limit in LIMITS[labels[node].get("zone", "")].items()
+        )
     )
 
 
@@ -248,10 +234,10 @@ def _clash(one: Disk, other: Disk) -> bool:
     return is_same and not (one.is_read_only and other.is_read_only)
 
 
-def _is_attached(mine: Between, here: list[Between], driver: str) -> bool:
+def _is_attached(mine: Between, here: list[Between], driver: str, limit: int) -> bool:
     there = {claim.name for each in here for claim in each.claims if claim.driver == driver}
     wanted = {claim.name for claim in mine.claims if claim.driver == driver}
-    return wanted <= there or len(there | wanted) <= LIMITS[driver]
+    return wanted <= there or len(there | wanted) <= limit
 
 
 Others = list[tuple[int, Between, bool]]

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from unittest import mock
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cell.between import Between, PodTerm, PodWish, Spread, is_meant, is_selected
 from cell.classes import ClassSpec, normalise
+from cell.fit import count_columns
 from cell.fit.neighbours import Neighbours
 from cell.fit.static import StaticNodes
 from cell.node import HOSTNAME_LABEL, NodeSpec
 from cell.node import normalise as node_form
 from cell.requirements import Operator, Requirement
+from tests.property.beside import ZONES, Walk, come
 from tests.unit.fit.tables import put_nodes
 
 APPS = st.sampled_from(["x", "y"])
@@ -58,57 +61,66 @@ Others = list[tuple[int, Between, bool]]
 """Node, what the replica says, and whether it is leaving."""
 
 
+@settings(max_examples=250)
 @given(
-    st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=6),
+    st.lists(ZONES, min_size=1, max_size=6),
     st.lists(CLASSES, min_size=1, max_size=4),
+    st.sampled_from([8, 8, 0]),
     st.data(),
 )
 def test_what_nodes_are_worth_follows_whoever_comes_and_goes(
-    zones: list[str], classes: list[ClassSpec], data: st.DataObject
+    zones: list[str], classes: list[ClassSpec], spare: int, data: st.DataObject
 ) -> None:
-    statics = StaticNodes()
-    nodes = [_node(i, zone) for i, zone in enumerate(zones)]
-    put_nodes(statics, dict(enumerate(nodes)))
-    neighbours = Neighbours(statics, is_scoring=True)
-    for klass, spec in enumerate(classes):
-        neighbours.learn(klass, spec)
-    places = st.tuples(
-        st.integers(0, len(nodes) - 1), st.integers(0, len(classes) - 1), st.booleans()
-    )
-    there = list[tuple[int, int, bool]]()
-    for place in data.draw(st.lists(places, max_size=8)):
-        if place in there:
-            there.remove(place)
-            _move(neighbours, place, -1)
-        else:
-            there.append(place)
-            _move(neighbours, place, 1)
-        neighbours.prepare(data.draw(st.sampled_from([[], [0], list(range(len(classes)))])))
-    neighbours.prepare(list(range(len(classes))))
-    labels: Labels = [dict(each.labels) for each in nodes]
-    others = [(node, classes[k].between or Between(), gone) for node, k, gone in there]
-    flags = st.lists(st.booleans(), min_size=len(nodes), max_size=len(nodes))
-    for klass, spec in enumerate(classes):
-        feasible = data.draw(flags)
+    """Also nodes that change, come and go; with `spare` 0 the columns have room for no new
+    domain."""
+    walk, learnt = Walk(_node, zones, classes, is_scoring=True), 0
+    with mock.patch.object(count_columns, "SPARE_MIN", spare):
+        for _ in range(data.draw(st.integers(1, 16))):
+            learnt = max(learnt, data.draw(st.integers(1, len(classes))))
+            walk.learn(learnt)
+            walk.step(data, learnt)
+            walk.neighbours.prepare(data.draw(st.sampled_from([[], [0], list(range(learnt))])))
+            if data.draw(st.booleans()):
+                _check(walk, learnt, data)
+        walk.learn(len(classes))
+        _check(walk, len(classes), data)
+
+
+def _check(walk: Walk, learnt: int, data: st.DataObject) -> None:
+    walk.neighbours.prepare(list(range(learnt)))
+    labels: Labels = [*walk.labels]
+    others = [(node, walk.classes[k].between or Between(), gone) for node, k, gone in walk.replicas]
+    flags = st.lists(st.booleans(), min_size=len(labels), max_size=len(labels))
+    for klass in range(learnt):
+        mine = walk.classes[klass].between
+        assert mine is not None
+        drawn = zip(data.draw(flags), walk.specs, strict=True)
+        feasible = [is_open and spec is not None for is_open, spec in drawn]
         open_nodes = [i for i, is_open in enumerate(feasible) if is_open]
-        pull, even = neighbours.points(klass, np.array(feasible))
-        assert spec.between is not None
-        want = pulled(spec.between, open_nodes, labels, others)
+        pull, even = walk.neighbours.points(klass, np.array(feasible))
+        want = pulled(mine, open_nodes, labels, others)
         assert {i: int(pull[i]) for i in open_nodes} == want
-        want = spread(spec.between, open_nodes, labels, others)
+        want = spread(mine, open_nodes, labels, others)
         assert {i: int(even[i]) for i in open_nodes} == want
+
+
+def test_a_class_that_was_looked_at_hears_of_wishes_that_come_later() -> None:
+    statics = StaticNodes()
+    put_nodes(statics, {0: _node(0, "a"), 1: _node(1, "b")})
+    neighbours = Neighbours(statics, is_scoring=True)
+    neighbours.learn(0, _class("n", "x"))
+    neighbours.prepare([0])
+    wish = PodWish(50, PodTerm("zone", _selector("x"), ("n",)))
+    neighbours.learn(1, _class("n", "y", wishes=(wish,)))
+    come(neighbours, 1, 1, 1, 0)
+    neighbours.prepare([0])
+    pull, _ = neighbours.points(0, np.ones(2, np.bool_))
+    assert pull.tolist() == [0, 100]
 
 
 def _node(number: int, zone: str) -> NodeSpec:
     labels = {HOSTNAME_LABEL: f"n{number}", **({"zone": zone} if zone else {})}
     return node_form(NodeSpec(f"n{number}", labels=tuple(labels.items())))
-
-
-def _move(neighbours: Neighbours, place: tuple[int, int, bool], count: int) -> None:
-    node, klass, is_leaving = place
-    columns = (node, klass, count, count * is_leaving)
-    at, of, many, gone = (np.array([each], np.int64) for each in columns)
-    neighbours.add(at, of, many, gone, generation=1)
 
 
 def pulled(mine: Between, nodes: list[int], labels: Labels, others: Others) -> dict[int, int]:

@@ -100,7 +100,7 @@ class LinkBook:
             number = body.first + i
             if number not in self._outcomes:
                 self._outcomes[number] = outcome
-                self._fence(uid, verdict, row["revision"])
+                self._fence(uid, row)
                 if verdict in _ENDS and row["ordinal"] != WHOLE_UNIT:
                     # The claim's whole life may have fallen between two lives of the binder.
                     self._ledger.unit(uid).is_end_told = True
@@ -108,12 +108,16 @@ class LinkBook:
                 seen = f"{number} was {self._outcomes[number]} and is {outcome}"
                 raise Broken("an outcome keeps its number", seen, uid)
 
-    def _fence(self, uid: tuple[int, int], verdict: int, revision: int) -> None:
-        """From its first telling on: the binder has put an end to the unit, or to a revision."""
-        if verdict == Verdict.RELEASED:
+    def _fence(self, uid: tuple[int, int], row: dict[str, int]) -> None:
+        """From its first telling on: the binder has put an end to the unit, or to a revision.
+
+        1. A cancelled unit's key is used again. 2. The tombstone refuses a plan for it. 3. The
+        tombstone goes: that attempt was refused, the new unit was not cancelled.
+        """
+        if row["verdict"] == Verdict.RELEASED:
             book = self._ledger.unit(uid)
-            book.fence = max(book.fence, revision)
-        elif verdict == Verdict.CANCELLED:
+            book.fence = max(book.fence, row["revision"])
+        elif row["verdict"] == Verdict.CANCELLED and not row["attempt"]:
             self._ledger.unit(uid).is_cancelled = True
 
     def _state(self, session: tuple[str, int], body: State) -> None:

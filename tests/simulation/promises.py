@@ -100,11 +100,12 @@ class Promises:
                 for i, member in enumerate(body.members):
                     promise = self.by_key[member.gang]
                     if i not in refused:
-                        promise.members[member.name] = member
+                        # Its second request may have been refused before the first was answered.
+                        promise.members[member.name] = promise.reached[member.name] = member
                         accepted.append((member.gang, 1))
                     elif member.name not in promise.members:
                         promise.reached.pop(member.name, None)
-                        promise.contents[1] = gathered(list(promise.reached.values()))
+                    promise.contents[1] = gathered(list(promise.reached.values()))
             case Report():
                 self._reported(body, refused)
         for key, revision in accepted:

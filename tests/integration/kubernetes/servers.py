@@ -257,7 +257,7 @@ class RealServer:
     async def create(self, name: str) -> ObjectView:
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         made = self._admin.create(path, a_pod(name))["metadata"]
-        replica = Name(self._namespace, name, made["uid"]).replica
+        replica = self.home.pods.replica(Name(self._namespace, name, made["uid"]))
         return await self.shown(replica, lambda view: True)
 
     async def bind(self, view: ObjectView, node: str) -> None:

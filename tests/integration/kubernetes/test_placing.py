@@ -92,3 +92,67 @@ async def test_a_port_of_a_node_is_given_once(
         await running(control_plane, namespace, i + 1)
     pods = await running(control_plane, namespace, len(nodes))
     assert len({pod["spec"]["nodeName"] for pod in pods}) == len(nodes)
+
+
+async def test_a_pod_that_selects_namespaces_by_label_follows_their_labels(
+    control_plane: ControlPlane, services: Services, namespace: str
+) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    first = a_pod("first", cpu="1m")
+    first["metadata"]["labels"] = {"app": "first"}
+    control_plane.admin.create(path, first)
+    (there,) = await running(control_plane, namespace, 1)
+    term = {
+        "topologyKey": "kubernetes.io/hostname",
+        "labelSelector": {"matchLabels": {"app": "first"}},
+        "namespaceSelector": {"matchLabels": {"team": namespace}},
+    }
+    second = a_pod("second", cpu="1m")
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    second["spec"]["affinity"] = {"podAffinity": required}
+    control_plane.admin.create(path, second)
+
+    async def said() -> bool:
+        pod = await asyncio.to_thread(control_plane.admin.get, f"{path}/second")
+        told = [c for c in pod["status"].get("conditions", ()) if c["type"] == "PodScheduled"]
+        return any("affinity" in str(each.get("message", "")) for each in told)
+
+    await until("the second pod says why it waits", said, 30.0)
+    labels = {"metadata": {"labels": {"team": namespace}}}
+    control_plane.admin.merge(f"/api/v1/namespaces/{namespace}", labels)
+    pods = await running(control_plane, namespace, 2)
+    assert {pod["spec"]["nodeName"] for pod in pods} == {there["spec"]["nodeName"]}
+
+
+async def test_a_pod_takes_what_it_has_while_it_is_resized(
+    control_plane: ControlPlane, services: Services, namespace: str
+) -> None:
+    """1. A pod has more than it asks for: nobody fits beside it. 2. It has become as small."""
+    node = control_plane.admin.get("/api/v1/nodes")["items"][0]
+    cores = int(node["status"]["allocatable"]["cpu"])
+    name, path = node["metadata"]["name"], f"/api/v1/namespaces/{namespace}/pods"
+
+    def here(pod: dict[str, Any]) -> dict[str, Any]:
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": name}
+        return pod
+
+    def has(cpu: int) -> None:
+        status = control_plane.admin.get(f"{path}/shrinks")["status"]
+        (container,) = status["containerStatuses"]
+        container["resources"] = {"requests": {"cpu": str(cpu)}}
+        patch = {"status": {"containerStatuses": [container]}}
+        control_plane.admin.merge(f"{path}/shrinks/status", patch)
+
+    control_plane.admin.create(path, here(a_pod("shrinks", cpu="1")))
+    await running(control_plane, namespace, 1)
+    has(cores - 1)
+    control_plane.admin.create(path, here(a_pod("large", cpu="2")))
+
+    async def said() -> bool:
+        pod = await asyncio.to_thread(control_plane.admin.get, f"{path}/large")
+        told = [c for c in pod["status"].get("conditions", ()) if c["type"] == "PodScheduled"]
+        return any("insufficient cpu" in str(each.get("message", "")) for each in told)
+
+    await until("the large pod finds no room beside it", said, 30.0)
+    has(1)
+    await running(control_plane, namespace, 2)

@@ -154,6 +154,7 @@ def test_a_rollingset_by_name(godel: Godel, cell: CannedCell) -> None:
             "profile": "",
             "wishes": [],
             "features": [],
+            "places": [],
             "unasked": {},
         },
         "count": 2,

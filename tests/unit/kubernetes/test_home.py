@@ -27,6 +27,6 @@ async def test_failure_that_nobody_foresaw_is_said_and_ends_it() -> None:
     home = KubernetesHome(api, "ours", lambda event: None, Log("home", said))
     running = asyncio.ensure_future(home.run())
     home.perform(Relist(1))
-    with pytest.raises(LookupError, match="/api/v1/nodes"):
+    with pytest.raises(LookupError, match="/api/v1/namespaces"):
         await asyncio.wait_for(running, 10)
     assert "the home of the binder fails" in said.getvalue()

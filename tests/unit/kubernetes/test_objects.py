@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from cell.classes import ClassSpec
 from cell.home import ObjectState
-from runtime.fields import BadManifest
+from runtime.fields import BadManifest, Fields
 from runtime.kubernetes.objects import Condition, Pods, Seen, node_of
+from runtime.pod_class import Cluster
+from runtime.storage import Storage
 
 UID = "0b8e7f3c-0000-4000-8000-00000000002a"
 OURS = "godel-scheduler"
@@ -187,3 +189,51 @@ def test_nodes_of_a_list_do_not_name_their_kind() -> None:
     assert (found.name, dict(found.allocatable)["cpu"], found.labels[0]) == ("n1", 4000, ("a", "b"))
     with pytest.raises(BadManifest, match="cpu"):
         node_of(encoded({"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": "x"}}}))
+
+
+def test_a_pod_is_another_unit_once_its_claim_lets_it_be_read_as_another_class() -> None:
+    """1. It waits for a claim. 2. The claim is there. 3. Its binding is begun: it stays."""
+    storage = Storage()
+    pods = Pods(OURS, Cluster(is_live=True, storage=storage))
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    first = seen(a_pod(volumes=volumes), pods)
+    assert first.unit is None
+    assert "there is no claim shop/c" in first.refusal
+    assert pods.renewed({"shop/other"}) == []
+    metadata = {"name": "c", "namespace": "shop"}
+    claim = {"kind": "PersistentVolumeClaim", "metadata": metadata}
+    named = {"storageClassName": "late", "resources": {"requests": {"storage": "1Gi"}}}
+    late = {"kind": "StorageClass", "metadata": {"name": "late"}, "provisioner": "x"}
+    storage.put(Fields({**claim, "spec": named}))
+    storage.put(Fields({**late, "volumeBindingMode": "WaitForFirstConsumer"}))
+    gone, renewed = pods.renewed({"shop/c"})
+    assert gone.view.state is ObjectState.DELETED
+    assert gone.view.replica == first.view.replica
+    assert renewed.unit is not None
+    assert renewed.view.replica != first.view.replica
+    assert pods.of_unit((renewed.unit.uid_hi, renewed.unit.uid_lo)) == (renewed.name,)
+    assert pods.renewed() == []
+    pods.fix(renewed.name)
+    storage.clear("StorageClass")
+    assert pods.renewed() == []
+    pods.fix(renewed.name, is_fixed=False)
+    over, refused = pods.renewed()
+    assert over.unit is not None
+    assert over.unit.is_over
+    assert "not bound to a volume yet" in refused.refusal
+
+
+def test_a_pod_that_is_resized_takes_the_largest_of_what_is_said() -> None:
+    pods = Pods(OURS)
+    waiting = seen(a_pod(), pods)
+    pod = a_pod("Running", version=8, nodeName="n1")
+    assert seen(pod, pods).view.klass == waiting.view.klass
+    pod["metadata"] |= {"resourceVersion": "9", "generation": 2}
+    pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "750m"
+    assert demand_of(seen(pod, pods))["cpu"] == 750
+    has = {"requests": {"cpu": "900m"}}
+    pod["metadata"]["resourceVersion"] = "10"
+    pod["status"]["containerStatuses"] = [{"name": "c", "resources": has}]
+    found = seen(pod, pods)
+    assert demand_of(found)["cpu"] == 900
+    assert found.unit is not None

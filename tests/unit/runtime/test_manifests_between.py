@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from cell.between import Between, HostPort, PodTerm, PodWish, Spread, normalise_between
+from cell.between import Between, Claim, Disk, HostPort, PodTerm, PodWish, Spread, normalise_between
 from cell.classes import ClassSpec, NodeWish, normalise
 from cell.requirements import Operator, Requirement, Term
 from runtime.class_message import class_message
@@ -138,15 +139,19 @@ def test_what_says_nothing_is_refused_by_its_path(spec: dict[str, Any], want: st
 
 
 def test_without_namespaces_their_selectors_are_refused_for_those_that_wait() -> None:
-    live = Cluster(namespaces=None)
+    live = Cluster(is_live=True)
     term = a_term(namespaceSelector={"matchLabels": {"team": "x"}})
     pod = a_pod(affinity={"podAntiAffinity": {REQUIRED: [term]}})
-    with pytest.raises(BadManifest, match="labels of namespaces are not followed yet"):
+    with pytest.raises(BadManifest, match="labels of namespaces are not known here"):
         pod_needs(pod, cluster=live)
     held = held_class(pod, live).between
     assert held is not None
     assert held.anti_affinity == (PodTerm("zone", (APP,), None),)
     assert held.labels == (("app", "a"),), "a label that each pod has anew is left out"
+    known = msgspec.structs.replace(live, namespaces={"red": {"team": "x"}, "blue": {}})
+    waiting = pod_needs(pod, cluster=known).klass.between
+    assert waiting is not None
+    assert waiting.anti_affinity == (PodTerm("zone", (APP,), ("red",)),)
     reading = a_term(labelSelector={"matchLabels": {"job-name": "j"}})
     with pytest.raises(BadManifest, match="labels that each pod has anew"):
         pod_needs(a_pod(affinity={"podAffinity": {REQUIRED: [reading]}}), cluster=live)
@@ -166,7 +171,10 @@ def test_a_class_is_the_same_there_and_back() -> None:
                 (PodWish(-4, term),),
                 (Spread("zone", 1, (), is_affinity_honoured=False),),
                 (HostPort(80),),
+                (Claim("driver", "red/c", is_alone=True), Claim("", "red/d")),
+                (Disk("rbd", "pool/image", ("a", "b"), is_read_only=True),),
             ),
+            places=((Term((APP,)),), ()),
         )
     )
     assert class_spec(class_message(spec)) == spec

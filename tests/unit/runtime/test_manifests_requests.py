@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cell.reasons import Status
 from runtime.fields import BadManifest, Fields
-from runtime.pod_requests import pod_requests
+from runtime.pod_requests import pod_amounts
 
 
 def a_container(limits: dict[str, Any] | None = None, **requests: Any) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_a_pod_asks_for(case: Case) -> None:
         "overhead": case.overhead,
         "resources": case.resources,
     }
-    assert dict(pod_requests(Fields(spec, "spec"))) == case.want
+    assert dict(pod_amounts(Fields(spec, "spec"))[0]) == case.want
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ REFUSED = [
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_a_bad_request_names_its_field(case: Bad) -> None:
     with pytest.raises(BadManifest) as caught:
-        pod_requests(Fields(case.spec, "spec"))
+        pod_amounts(Fields(case.spec, "spec"))[0]
     assert caught.value.field == case.want_field
     assert case.want_reason in caught.value.reason
     assert caught.value.status == Status.INVALID_ARGUMENT
@@ -233,4 +233,4 @@ def test_the_sum_is_the_peak_over_the_pods_life(
             running += asked
     peak = max(peak, running + sum(containers))
     spec = {"containers": [a_container(cpu=n) for n in containers], "initContainers": inits}
-    assert dict(pod_requests(Fields(spec))) == {"cpu": peak * 1000}
+    assert dict(pod_amounts(Fields(spec))[0]) == {"cpu": peak * 1000}
