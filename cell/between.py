@@ -169,8 +169,9 @@ def normalise_between(between: Between | None) -> Between | None:
 
 
 def _terms(field: str, terms: tuple[PodTerm, ...]) -> tuple[PodTerm, ...]:
+    """Two that mean the same stay two: each of them is a wish of residents, too."""
     check_count(field, len(terms), POD_TERMS_MAX)
-    made = {_term(f"{field}[{i}]", term) for i, term in enumerate(terms)}
+    made = [_term(f"{field}[{i}]", term) for i, term in enumerate(terms)]
     return tuple(sorted(made, key=msgspec.msgpack.encode))
 
 

@@ -30,7 +30,7 @@ class Wanting(Counter, frozen=True):
     def weight(self, between: Between) -> int:
         """See Counter."""
         wished = sum(wish.weight for wish in between.wishes if wish.term == self.term)
-        return wished + REQUIRED_WEIGHT * (self.term in between.affinity)
+        return wished + REQUIRED_WEIGHT * between.affinity.count(self.term)
 
 
 class Pull(msgspec.Struct, frozen=True):

@@ -287,7 +287,9 @@ class Pods:
         return {"matchExpressions": [made]}
 
     def _spread(self) -> list[Manifest]:
-        return [self._constraint() for _ in range(self._luck.choice((1, 1, 2)))]
+        made = [self._constraint() for _ in range(self._luck.choice((1, 1, 2)))]
+        # The API server takes no two of one key and kind.
+        return list({(c["topologyKey"], c["whenUnsatisfiable"]): c for c in made}.values())
 
     def _constraint(self) -> Manifest:
         luck = self._luck
