@@ -124,7 +124,9 @@ def pod_needs(
     _refuse(metadata, spec, is_admitted)
     affinity = spec.fields("affinity").fields("nodeAffinity")
     namespace = metadata.text("namespace") or cluster.namespace
-    volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=False)
+    # What is up to others, such as a claim, was done when the pod got its node.
+    is_held = is_admitted and bool(spec.text("nodeName"))
+    volumes = pod_volumes(metadata, spec, namespace, cluster.storage, is_held=is_held)
     between = pod_between(
         metadata,
         spec,

@@ -19,9 +19,11 @@ from runtime.storage import (
     NO_PROVISIONER,
     ZONE_KEYS,
     ZONES_DELIMITER,
+    ByPlace,
     ClaimView,
     Storage,
     VolumeView,
+    first_at,
     is_in,
 )
 
@@ -91,7 +93,7 @@ def can_be_made(storage: Storage, claim: ClaimView, node: str, labels: Mapping[s
 def claims_of(metadata: Fields, spec: Fields, namespace: str) -> tuple[str, ...]:
     """Keys of the claims that a pod uses."""
     names = (_claim_name(metadata, volume) for volume in spec.each("volumes"))
-    return tuple(f"{namespace}/{name}" for name in names if name is not None)
+    return tuple(dict.fromkeys(f"{namespace}/{name}" for name in names if name is not None))
 
 
 def _claim_name(metadata: Fields, volume: Fields) -> str | None:
@@ -162,7 +164,7 @@ def _demand_unbound(made: PodVolumes, storage: Storage, unbound: list[ClaimView]
     names = [volume.name for listed in candidates.values() for volume in listed]
     open_claims = [each for each in unbound if not each.node]
     if len(set(names)) < len(names):
-        made.demand(_nodes_for_all(storage, open_claims))
+        made.demand(_nodes_for_all(storage, open_claims, candidates))
         return
     for claim in open_claims:
         found = _provisioning(storage, claim)
@@ -171,14 +173,17 @@ def _demand_unbound(made: PodVolumes, storage: Storage, unbound: list[ClaimView]
         made.demand(found)
 
 
-def _nodes_for_all(storage: Storage, claims: list[ClaimView]) -> tuple[Term, ...]:
+def _nodes_for_all(
+    storage: Storage, claims: list[ClaimView], candidates: Mapping[str, list[VolumeView]]
+) -> tuple[Term, ...]:
     """Nodes on which each claim, one after the other, finds a volume or gets one made."""
     makeable = {each.key: _provisioning(storage, each) for each in claims}
+    by_place = {each.key: ByPlace(candidates[each.key]) for each in claims}
     found = []
     for node, labels in storage.nodes.items():
         taken: set[str] = set()
         for claim in claims:
-            volume = storage.volume_at(claim, node, labels, taken)
+            volume = first_at(by_place[claim.key].near(labels), node, labels, taken)
             if volume is not None:
                 taken.add(volume.name)
             elif not is_in(makeable[claim.key], node, labels):

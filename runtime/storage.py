@@ -6,14 +6,14 @@ is read once, into what scheduling needs of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
 import msgspec
 
 from cell.between import is_selected
-from cell.requirements import Requirement, Term
+from cell.requirements import Operator, Requirement, Term
 from runtime.fields import BadManifest, Fields
 from runtime.quantities import BadQuantity, parse
 from runtime.selectors import label_selector, node_term, topology_term
@@ -149,6 +149,22 @@ class Storage:
                 return False
         return True
 
+    def known(self, kind: str, key: str) -> object:
+        """What is known of an object, whatever its version."""
+        match kind:
+            case "PersistentVolumeClaim":
+                return _unversioned(self.claims.get(key))
+            case "PersistentVolume":
+                return _unversioned(self.volumes.get(key))
+            case "StorageClass":
+                return self.classes.get(key)
+            case "CSIStorageCapacity":
+                return self.capacities.get(key)
+            case "CSIDriver":
+                return key in self.counted_drivers
+            case _:
+                return self.limits.get(key)
+
     def clear(self, kind: str) -> None:
         """Forget all objects of a kind: a list of them begins."""
         match kind:
@@ -204,7 +220,7 @@ class Storage:
         taken: set[str] = set()
         labels = self.nodes.get(node, {})
         for claim in claims:
-            volume = self.volume_at(claim, node, labels, taken)
+            volume = first_at(self.candidates(claim), node, labels, taken)
             if volume is None:
                 self.claims[claim.key] = msgspec.structs.replace(claim, node=node)
             else:
@@ -212,16 +228,42 @@ class Storage:
                 bound = msgspec.structs.replace(volume, claim=(claim.key, claim.uid))
                 self.volumes[volume.name] = bound
 
-    def volume_at(
-        self, claim: ClaimView, node: str, labels: Mapping[str, str], taken: set[str]
-    ) -> VolumeView | None:
-        """The volume that the claim would get on a node, but for those that are taken."""
-        for volume in self.candidates(claim):
-            if volume.name in taken:
-                continue
-            if is_in(volume.places, node, labels):
-                return volume
-        return None
+
+def first_at(
+    candidates: Iterable[VolumeView], node: str, labels: Mapping[str, str], taken: set[str]
+) -> VolumeView | None:
+    """The first of a claim's candidates that a node reaches, but for those that are taken."""
+    reached = (each for each in candidates if each.name not in taken)
+    return next((each for each in reached if is_in(each.places, node, labels)), None)
+
+
+class ByPlace:
+    """A claim's candidates by node: most are in one place, and are found by its label."""
+
+    def __init__(self, candidates: Iterable[VolumeView]) -> None:
+        self._local: dict[tuple[str, str], list[tuple[int, VolumeView]]] = {}
+        self._others: list[tuple[int, VolumeView]] = []
+        for entry in enumerate(candidates):
+            places = entry[1].places
+            only = places[0] if places is not None and len(places) == 1 else Term()
+            needs = only.labels
+            if len(needs) == 1 and not only.fields and needs[0].operator is Operator.IN:
+                for value in needs[0].values:
+                    self._local.setdefault((needs[0].key, value), []).append(entry)
+            else:
+                self._others.append(entry)
+        self._keys = sorted({key for key, _ in self._local})
+
+    def near(self, labels: Mapping[str, str]) -> list[VolumeView]:
+        """Candidates that a node of these labels may reach, in their order."""
+        found = list(self._others)
+        for key in self._keys:
+            found += self._local.get((key, labels.get(key, "")), ())
+        return [volume for _, volume in sorted(found, key=lambda entry: entry[0])]
+
+
+def _unversioned(view: ClaimView | VolumeView | None) -> ClaimView | VolumeView | None:
+    return None if view is None else msgspec.structs.replace(view, version="")
 
 
 def is_in(places: tuple[Term, ...] | None, node: str, labels: Mapping[str, str]) -> bool:

@@ -54,9 +54,10 @@ class Nodes(Collection):
 
     path = "/api/v1/nodes"
 
-    def __init__(self, log: Log, storage: Storage) -> None:
+    def __init__(self, log: Log, storage: Storage, on_change: Callable[[], list[Watched]]) -> None:
         self._log = log
         self._storage = storage
+        self._on_change = on_change
         self._nodes: list[NodeSpec] = []
         self._labels: dict[str, Mapping[str, str]] = {}
         self._known: dict[str, NodeSpec] = {}
@@ -66,8 +67,6 @@ class Nodes(Collection):
     def begin(self) -> None:
         """See Collection."""
         self._nodes = []
-        self._labels.clear()
-        self._known.clear()
 
     def page(self, items: list[msgspec.Raw]) -> None:
         """See Collection."""
@@ -81,11 +80,14 @@ class Nodes(Collection):
     def listed(self) -> Relisted:
         """See Collection."""
         nodes, self._nodes = self._nodes, []
+        for name in self._known.keys() - {node.name for node in nodes}:
+            del self._known[name], self._labels[name]
         return Relisted(0, (), tuple(nodes), ())
 
     def shown(self, events: list[Event]) -> list[Watched]:
         """See Collection; one that is removed and comes back is two deltas."""
         deltas: list[Watched] = []
+        before = dict(self._labels)
         for event in events:
             if event.type == DELETED:
                 name = meta_of(event.object).name
@@ -94,7 +96,7 @@ class Nodes(Collection):
                 deltas.append(Watched(removed=(name,)))
             elif (spec := self._node(event.object)) is not None:
                 deltas.append(Watched(nodes=(spec,)))
-        return deltas
+        return deltas + (self._on_change() if self._labels != before else [])
 
     def _node(self, raw: msgspec.Raw) -> NodeSpec | None:
         try:
@@ -175,18 +177,23 @@ class NamespaceLabels(Collection):
     ) -> None:
         self._labels = labels
         self._on_change = on_change
+        self._items: list[msgspec.Raw] = []
 
     def begin(self) -> None:
         """See Collection."""
-        self._labels.clear()
+        self._items = []
 
     def page(self, items: list[msgspec.Raw]) -> None:
         """See Collection."""
-        for item in items:
-            self._put(item)
+        self._items += items
 
     def listed(self) -> Relisted:
-        """See Collection; it is listed before the pods that are read with it."""
+        """See Collection; it is listed before the pods that are read with it, and known as it was
+        until it is whole."""
+        self._labels.clear()
+        for item in self._items:
+            self._put(item)
+        self._items = []
         return Relisted(0, (), (), ())
 
     def shown(self, events: list[Event]) -> list[Watched]:
@@ -223,18 +230,23 @@ class StorageObjects(Collection):
         self._storage = storage
         self._on_change = on_change
         self._log = log
+        self._items: list[msgspec.Raw] = []
 
     def begin(self) -> None:
         """See Collection."""
-        self._storage.clear(self._kind)
+        self._items = []
 
     def page(self, items: list[msgspec.Raw]) -> None:
         """See Collection."""
-        for item in items:
-            self._put(item)
+        self._items += items
 
     def listed(self) -> Relisted:
-        """See Collection; it is listed before the pods that are read with it."""
+        """See Collection; it is listed before the pods that are read with it, and known as it was
+        until it is whole: pods are bound meanwhile."""
+        self._storage.clear(self._kind)
+        for item in self._items:
+            self._put(item)
+        self._items = []
         return Relisted(0, (), (), ())
 
     def shown(self, events: list[Event]) -> list[Watched]:
@@ -242,11 +254,14 @@ class StorageObjects(Collection):
         names: set[str] = set()
         for event in events:
             meta = meta_of(event.object)
-            names.add(f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name)
+            key = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+            before = self._storage.known(self._kind, key)
             if event.type == DELETED:
                 self._storage.remove(self._kind, meta.name, meta.namespace)
             else:
                 self._put(event.object)
+            if self._storage.known(self._kind, key) != before:
+                names.add(key)
         if not names:
             return []
         is_named = self._kind in ("PersistentVolumeClaim", "CSINode")

@@ -115,7 +115,7 @@ class KubernetesHome:
         self.records = Records(self._write, self._get)
         self.groups = PodGroups()
         self._notes = GroupNotes(self.groups, self._write)
-        self._nodes = Nodes(log, self._storage)
+        self._nodes = Nodes(log, self._storage, lambda: self._on_change("Node", None))
         self._all_pods = AllPods(
             self.pods, lambda seen: self.on_seen(seen), lambda names: self.on_listed(names)
         )
@@ -204,6 +204,7 @@ class KubernetesHome:
         return self._all_pods.renewed(self.pods.renewed(names))
 
     async def _post(self, call: Post, name: Name) -> None:
+        self.pods.fix(name)
         claims = self.pods.claims(name)
         if claims and not await self._have_volumes(call, name, claims):
             return
@@ -225,7 +226,6 @@ class KubernetesHome:
     async def _have_volumes(self, call: Post, name: Name, claims: tuple[str, ...]) -> bool:
         """Whether the pod's volumes are bound; if not the call is answered: later, or as another
         unit, placed anew."""
-        self.pods.fix(name)
         code = await self._volumes.bind(name, claims, call.node)
         if code is Code.OK:
             return True
@@ -333,6 +333,9 @@ class KubernetesHome:
         parts: list[Relisted] = []
         versions: list[str] = []
         for each in self._collections:
+            if each is self._all_pods:
+                # What they are read with may have changed while nobody watched.
+                self.pods.renewed()
             versions.append(await self._until_listed(each))
             parts.append(each.listed())
         if session != self._session:

@@ -43,9 +43,10 @@ class _Status(_Sized):
     def sizes(self) -> tuple[bytes, ...]:
         """What is said of resources, of containers and of the whole."""
         every = (self, *self.container_statuses, *self.init_container_statuses)
-        return tuple(
-            bytes(raw) for each in every for raw in (each.resources, each.allocated_resources)
-        )
+        said = [bytes(raw) for each in every for raw in (each.resources, each.allocated_resources)]
+        if _INFEASIBLE in bytes(self.conditions):
+            said.append(_INFEASIBLE)
+        return tuple(said)
 
 
 class _Condition(msgspec.Struct):
@@ -84,6 +85,8 @@ SCHEDULED = "PodScheduled"
 UNSCHEDULABLE = "Unschedulable"
 READING_KEY = "godel.dev/reading"
 """Annotation of a bound pod: which of the units it was, one after the other, was bound."""
+_INFEASIBLE = b'"Infeasible"'
+"""Reason of a resize that cannot be."""
 _CLAIM_FIELDS = (b'"persistentVolumeClaim"', b'"ephemeral"')
 _NAMESPACES_FIELD = b'"namespaceSelector"'
 _DEMAND_UNKNOWN = ClassSpec()
@@ -144,7 +147,7 @@ class _Reread(msgspec.Struct):
     now."""
 
     claims: tuple[str, ...]
-    raw: msgspec.Raw | bytes
+    raw: bytes
     readings: int = 0
     is_fixed: bool = False
 
@@ -253,9 +256,9 @@ class Pods:
             elif name not in self._readings and (reading := _reading(raw)):
                 self._readings[name] = reading
         elif known is not None:
-            known.raw = raw
+            known.raw = bytes(raw)
         elif (claims := _claims(name, raw)) or _NAMESPACES_FIELD in bytes(raw):
-            self._reread[name] = _Reread(claims, raw)
+            self._reread[name] = _Reread(claims, bytes(raw))
             self._readings[name] = f"{self._life}.0"
 
     def _forget(self, name: Name) -> None:

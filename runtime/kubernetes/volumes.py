@@ -18,7 +18,7 @@ from cell.home import Code
 from runtime.fields import Fields
 from runtime.kubernetes.objects import Name
 from runtime.pod_volumes import can_be_made
-from runtime.storage import NODE_KEY, ClaimView, Storage, VolumeView
+from runtime.storage import NODE_KEY, ClaimView, Storage, VolumeView, first_at, is_in
 
 BOUND_SECONDS_MAX = 600.0
 """For this long a volume may be made, as with kube-scheduler."""
@@ -34,6 +34,8 @@ class _Asked(msgspec.Struct):
     deadline: float
     made: set[str] = set()
     """Claims whose volumes are being made there."""
+    chosen: set[str] = set()
+    """Claims whose volumes were chosen there."""
 
 
 class VolumeBinder:
@@ -51,12 +53,22 @@ class VolumeBinder:
     async def bind(self, name: Name, claims: tuple[str, ...], node: str) -> Code:
         """OK: all volumes are bound. THROTTLED: not yet. CONFLICT: they cannot be bound there."""
         now = asyncio.get_running_loop().time()
-        asked = self._asked.setdefault(name, _Asked(node, now + BOUND_SECONDS_MAX))
+        if name not in self._asked:
+            # Who is gone is never asked for again.
+            self._asked = {n: a for n, a in self._asked.items() if now <= a.deadline}
+            self._asked[name] = _Asked(node, now + BOUND_SECONDS_MAX)
+        asked = self._asked[name]
         found = [self._storage.claims.get(key) for key in claims]
         views = [each for each in found if each is not None]
         if len(views) < len(claims) or asked.node != node or now > asked.deadline:
             return self._give_up(name)
         unbound = [each for each in views if not each.is_bound]
+        for claim in views:
+            code = self._reach(claim, node)
+            if code is Code.CONFLICT:
+                return self._give_up(name)
+            if code is not Code.OK:
+                return code
         if not unbound:
             self.forget(name)
             return Code.OK
@@ -73,15 +85,28 @@ class VolumeBinder:
         self.forget(name)
         return Code.CONFLICT
 
+    def _reach(self, claim: ClaimView, node: str) -> Code:
+        """Whether the node reaches the volume that the claim has, if it has one: two pods may have
+        chosen for one claim."""
+        volume = self._storage.volumes.get(claim.volume)
+        if not claim.volume or volume is None:
+            return Code.THROTTLED if claim.volume else Code.OK
+        labels = self._storage.nodes.get(node, {})
+        return Code.OK if is_in(volume.places, node, labels) else Code.CONFLICT
+
     async def _choose(self, asked: _Asked, claim: ClaimView, taken: set[str]) -> Code:
         """See to it that the claim has a volume on the node, or gets one."""
         if claim.volume:
             return Code.OK
+        others = (each for each in self._asked.values() if claim.key in each.chosen)
+        if any(each.node != asked.node for each in others):
+            return Code.THROTTLED
+        asked.chosen.add(claim.key)
         if claim.node or claim.key in asked.made:
             # Whoever makes volumes takes the node away from the claim when that has failed.
             return Code.OK if claim.node == asked.node else Code.CONFLICT
         labels = self._storage.nodes.get(asked.node, {})
-        volume = self._storage.volume_at(claim, asked.node, labels, taken)
+        volume = first_at(self._storage.candidates(claim), asked.node, labels, taken)
         if volume is not None:
             taken.add(volume.name)
             return await self._claim(volume, claim)

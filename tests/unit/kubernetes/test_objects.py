@@ -237,3 +237,24 @@ def test_a_pod_that_is_resized_takes_the_largest_of_what_is_said() -> None:
     found = seen(pod, pods)
     assert demand_of(found)["cpu"] == 900
     assert found.unit is not None
+
+
+def test_a_resize_that_cannot_be_is_not_charged() -> None:
+    pods = Pods(OURS)
+    pod = a_pod("Running", nodeName="n1")
+    seen(pod, pods)
+    has = {"requests": {"cpu": "250m"}}
+    pod["metadata"] |= {"resourceVersion": "9", "generation": 2}
+    pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "64"
+    pod["status"]["containerStatuses"] = [{"name": "c", "resources": has}]
+    assert demand_of(seen(pod, pods))["cpu"] == 64_000
+    condition = {"type": "PodResizePending", "status": "True", "reason": "Infeasible"}
+    pod["metadata"]["resourceVersion"] = "10"
+    pod["status"]["conditions"] = [condition]
+    assert demand_of(seen(pod, pods))["cpu"] == 250
+
+
+def test_a_bound_pod_stays_ours_whatever_becomes_of_its_claim() -> None:
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "gone"}}]
+    pods = Pods(OURS, Cluster(is_live=True, storage=Storage()))
+    assert seen(a_pod("Running", nodeName="n1", volumes=volumes), pods).unit is not None
