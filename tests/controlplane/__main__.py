@@ -78,6 +78,8 @@ def main() -> int:
     chosen = options.parse_args()
     folder: Path = chosen.folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # In the background of a script it is born ignoring SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder.parent.mkdir(exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
         try:
