@@ -166,17 +166,11 @@ class AllPods(Collection):
         return seen
 
 
-class NamespaceLabels(Collection):
-    """Labels of namespaces, which selectors of pods read."""
+class Context(Collection):
+    """What pods are read with: listed before them, and known as it was until a list is whole, since
+    pods are bound meanwhile."""
 
-    path = "/api/v1/namespaces"
-    lost = "pods that select namespaces by their labels are not placed"
-
-    def __init__(
-        self, labels: dict[str, Mapping[str, str]], on_change: Callable[[], list[Watched]]
-    ) -> None:
-        self._labels = labels
-        self._on_change = on_change
+    def __init__(self) -> None:
         self._items: list[msgspec.Raw] = []
 
     def begin(self) -> None:
@@ -188,13 +182,37 @@ class NamespaceLabels(Collection):
         self._items += items
 
     def listed(self) -> Relisted:
-        """See Collection; it is listed before the pods that are read with it, and known as it was
-        until it is whole."""
-        self._labels.clear()
+        """See Collection; it tells nothing itself."""
+        self._clear()
         for item in self._items:
             self._put(item)
         self._items = []
         return Relisted(0, (), (), ())
+
+    @abstractmethod
+    def _clear(self) -> None:
+        """Forget all that is known."""
+
+    @abstractmethod
+    def _put(self, raw: msgspec.Raw) -> None:
+        """Take an object as it is now."""
+
+
+class NamespaceLabels(Context):
+    """Labels of namespaces, which selectors of pods read."""
+
+    path = "/api/v1/namespaces"
+    lost = "pods that select namespaces by their labels are not placed"
+
+    def __init__(
+        self, labels: dict[str, Mapping[str, str]], on_change: Callable[[], list[Watched]]
+    ) -> None:
+        self._labels = labels
+        self._on_change = on_change
+        super().__init__()
+
+    def _clear(self) -> None:
+        self._labels.clear()
 
     def shown(self, events: list[Event]) -> list[Watched]:
         """See Collection."""
@@ -211,7 +229,7 @@ class NamespaceLabels(Collection):
         self._labels[metadata["name"]] = metadata.get("labels") or {}
 
 
-class StorageObjects(Collection):
+class StorageObjects(Context):
     """One kind of what says where volumes are; `on_change` is told of claims by their keys, of
     nodes by their names, and of all else by None."""
 
@@ -230,24 +248,10 @@ class StorageObjects(Collection):
         self._storage = storage
         self._on_change = on_change
         self._log = log
-        self._items: list[msgspec.Raw] = []
+        super().__init__()
 
-    def begin(self) -> None:
-        """See Collection."""
-        self._items = []
-
-    def page(self, items: list[msgspec.Raw]) -> None:
-        """See Collection."""
-        self._items += items
-
-    def listed(self) -> Relisted:
-        """See Collection; it is listed before the pods that are read with it, and known as it was
-        until it is whole: pods are bound meanwhile."""
+    def _clear(self) -> None:
         self._storage.clear(self._kind)
-        for item in self._items:
-            self._put(item)
-        self._items = []
-        return Relisted(0, (), (), ())
 
     def shown(self, events: list[Event]) -> list[Watched]:
         """See Collection."""
