@@ -207,10 +207,10 @@ class Pods:
         found = self._reread.get(name)
         return found.claims if found else ()
 
-    def fix(self, name: Name, *, is_fixed: bool = True) -> None:
-        """A pod stays what it is, whatever becomes of its volumes; or not any more."""
+    def fix(self, name: Name) -> None:
+        """A pod stays what it is, whatever becomes of its volumes, until it is renewed."""
         if name in self._reread:
-            self._reread[name].is_fixed = is_fixed
+            self._reread[name].is_fixed = True
 
     def renewed(self, keys: set[str] | None = None) -> list[Seen]:
         """Pods that wait and are to be read as another class by now, of some claims or of any: each

@@ -216,8 +216,7 @@ def test_a_pod_is_another_unit_once_its_claim_lets_it_be_read_as_another_class()
     pods.fix(renewed.name)
     storage.clear("StorageClass")
     assert pods.renewed() == []
-    pods.fix(renewed.name, is_fixed=False)
-    over, refused = pods.renewed()
+    over, refused = pods.renew(renewed.name)
     assert over.unit is not None
     assert over.unit.is_over
     assert "not bound to a volume yet" in refused.refusal
